@@ -1,0 +1,1 @@
+"""What is distributed: manifests, pieces, piece maps, names."""

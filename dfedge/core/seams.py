@@ -1,0 +1,23 @@
+"""Names and Protocols on which sibling rooms meet without importing each other."""
+
+from typing import NewType, Protocol
+
+NodeId = NewType("NodeId", str)
+"""base32 (lower case, no padding, 52 characters) of SHA-256 of the node's raw Ed25519 public key."""
+
+ImageId = NewType("ImageId", bytes)
+"""SHA-256 (32 bytes) of the canonical bytes of a manifest."""
+
+
+class Clock(Protocol):
+    """Monotonic seconds."""
+
+    def __call__(self) -> float: ...
+
+
+class Allowance(Protocol):
+    """What may be moved in one direction. Cheap enough to be asked for every block."""
+
+    def take(self, nbytes: int) -> float:
+        """Spend `nbytes` and return how many seconds to wait before moving them; 0.0 means go on at once."""
+        ...

@@ -1,0 +1,95 @@
+"""The control channel's codec: u32 length (big-endian) + one canonical msgpack array [tag, field…]."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, fields
+from typing import Final, get_args, get_type_hints
+
+from dfedge.core.canonical import Value, pack, unpack
+from dfedge.core.errors import ProtocolError
+from dfedge.core.wire import message as m
+
+PREFIX: Final = 4  # bytes of the length before each message
+
+_BY_TAG: Final[dict[int, type[m.Message]]] = {
+    1: m.Hello, 2: m.Revoked, 3: m.Catalogue, 4: m.Dropped, 5: m.AskManifest, 6: m.ManifestPart, 7: m.Join, 8: m.Leave,
+    9: m.Have, 10: m.Choke, 11: m.Unchoke, 12: m.Bad, 13: m.Cancel, 14: m.Bye, 15: m.Lost,
+}  # fmt: skip  # tags are never reused
+_TAG: Final = {kind: tag for tag, kind in _BY_TAG.items()}
+_HINTS: Final = {kind: tuple(get_type_hints(kind).values()) for kind in (*_BY_TAG.values(), m.Entry)}
+
+
+def encode(message: m.Message) -> bytes:
+    """Spell one message, without its length. Raises ValueError if it is over the limit."""
+    data = pack((_TAG[type(message)], *astuple(message)))
+    if len(data) > m.MAX_MESSAGE:
+        raise ValueError(f"{type(message).__name__} of {len(data):,} bytes, the most is {m.MAX_MESSAGE:,}")
+    return data
+
+
+def frame(message: m.Message) -> bytes:
+    """Spell one message with its length, as it crosses the wire."""
+    data = encode(message)
+    return len(data).to_bytes(PREFIX, "big") + data
+
+
+def decode(data: bytes) -> m.Message:
+    """Read one message. Raises ProtocolError and nothing else, whatever the bytes."""
+    try:
+        match unpack(data, m.MAX_MESSAGE):
+            case (int(tag), *values) if type(tag) is int and tag in _BY_TAG:
+                kind: Callable[..., m.Message] = _BY_TAG[tag]
+                message = kind(*_typed(_BY_TAG[tag], tuple(values)))
+            case _:
+                raise ValueError("no such message")
+    except (ValueError, TypeError) as error:
+        raise ProtocolError(f"not a message ({error}): {data[:16].hex()}") from error
+    if encode(message) != data:
+        raise ProtocolError(f"{type(message).__name__} is not in its one spelling")
+    return message
+
+
+class Splitter:
+    """Cuts the control channel's bytes into messages. Holds at most one unfinished message."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[m.Message]:
+        """Yield each message that `data` completes. Raises ProtocolError; the channel is of no use after it."""
+        self._buffer += data
+        while len(self._buffer) >= PREFIX:
+            length = int.from_bytes(self._buffer[:PREFIX], "big")
+            if not 0 < length <= m.MAX_MESSAGE:
+                raise ProtocolError(f"message of {length:,} bytes, the most is {m.MAX_MESSAGE:,}")
+            if len(self._buffer) < PREFIX + length:
+                return
+            data = bytes(self._buffer[PREFIX : PREFIX + length])
+            del self._buffer[: PREFIX + length]
+            yield decode(data)
+
+
+def _typed(kind: type, values: tuple[Value, ...]) -> tuple[object, ...]:
+    """Check each value against its field's exact type: no True for 1."""
+    hints = _HINTS[kind]
+    if len(values) != len(fields(kind)):
+        raise ValueError(f"{kind.__name__} has {len(fields(kind))} fields, not {len(values)}")
+    return tuple(_one(hint, value) for hint, value in zip(hints, values, strict=True))
+
+
+def _one(hint: object, value: Value) -> object:
+    if hint in (int, bool, str, bytes):
+        if type(value) is not hint:
+            raise ValueError(f"a {type(value).__name__} where a {getattr(hint, '__name__', hint)} belongs")
+        return value
+    if type(value) is not tuple:
+        raise ValueError(f"a {type(value).__name__} where an array belongs")
+    item = get_args(hint)[0]
+    if item is m.Entry:
+        return tuple(m.Entry(*_typed(m.Entry, row)) for row in value if _is_array(row))  # type: ignore[arg-type]
+    return tuple(_one(item, part) for part in value)
+
+
+def _is_array(row: Value) -> bool:
+    if type(row) is not tuple:
+        raise ValueError("an entry that is not an array")
+    return True

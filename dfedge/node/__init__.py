@@ -1,0 +1,1 @@
+"""Wiring: configuration, control socket, life cycle. No flows."""

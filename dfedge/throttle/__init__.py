@@ -1,0 +1,1 @@
+"""From the host's load to what we may spend."""

@@ -1,0 +1,1 @@
+"""The wire: SSH connections between pairs of nodes, and the blocks that cross them."""

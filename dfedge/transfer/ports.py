@@ -1,0 +1,130 @@
+"""What the wire needs of its siblings: a store of pieces, and a gate that knows who may pass."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import asyncssh
+
+from dfedge.core.image.manifest import Manifest
+from dfedge.core.image.piecemap import PieceMap
+from dfedge.core.seams import ImageId, NodeId
+
+
+class Outcome(Enum):
+    """What became of a piece that arrived."""
+
+    STORED = "stored"
+    MISMATCH = "mismatch"
+    DUPLICATE = "duplicate"
+
+
+class PieceStore(Protocol):
+    """One image on disk, whole or partial. Whatever it holds is proven; nobody else hashes."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    @property
+    def holds(self) -> PieceMap:
+        """The live map; the caller does not change it."""
+        ...
+
+    async def put(self, piece: int, blocks: Sequence[bytes]) -> Outcome:
+        """Prove a piece against its digest, then write it. The blocks in order are the whole piece.
+
+        Hashes and writes in a worker thread. Raises NoSpace or Corrupt when the disk fails.
+        """
+        ...
+
+    async def prove(self, piece: int) -> bool:
+        """Re-hash a piece before its first upload since the start; false takes it out of the map."""
+        ...
+
+    async def recheck(self, piece: int) -> bool:
+        """Re-hash a piece now, as somebody complained; false takes it out of the map."""
+        ...
+
+    def read(self, piece: int, offset: int, length: int) -> bytes:
+        """Read a block of a held piece from the page cache or disk. Raises Corrupt."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRecord:
+    """What the fleet's CA says of a node: nobody believes self-made names or labels."""
+
+    id: NodeId
+    name: str
+    labels: tuple[tuple[str, str], ...]
+    serial: int
+    ends: int  # seconds since 1970; when the certificates end
+
+
+class Gate(Protocol):
+    """Who we are, and who may pass."""
+
+    @property
+    def own_id(self) -> NodeId: ...
+
+    @property
+    def fleet(self) -> str:
+        """The fleet's id."""
+        ...
+
+    @property
+    def own_record(self) -> bytes:
+        """Our signed node record, as it travels."""
+        ...
+
+    @property
+    def revocation(self) -> bytes:
+        """The newest signed revocation list, as it travels."""
+        ...
+
+    def host_keys(self) -> Sequence[tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]]:
+        """Our key with our host certificate."""
+        ...
+
+    def user_keys(self) -> Sequence[tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]]:
+        """Our key with our user certificate."""
+        ...
+
+    def ca_keys(self) -> Sequence[asyncssh.SSHKey]:
+        """The CA keys of the root we hold."""
+        ...
+
+    def admit_certificate(self, key_data: bytes, kind: str) -> float:
+        """Check a peer's certificate: a certificate, of `kind` "host" or "user", of our CA, exactly one principal,
+        that principal the id of its key, not revoked, valid at max(clock, floor).
+
+        Returns when it ends, in seconds since 1970. Raises Untrusted that names the rule.
+        """
+        ...
+
+    def now(self) -> float:
+        """Seconds since 1970: max(clock, time floor)."""
+        ...
+
+    def is_revoked(self, node: NodeId) -> bool: ...
+
+    def read_record(self, data: bytes, node: NodeId) -> PeerRecord:
+        """Verify a peer's signed node record against the id that its certificate proved. Raises Untrusted."""
+        ...
+
+    def accept_revocation(self, data: bytes) -> bool:
+        """Verify a signed revocation list and keep it if it is newer; true says it was. Raises Untrusted."""
+        ...
+
+    def verify_manifest(self, data: bytes, signature: bytes) -> str:
+        """Verify a manifest's signature; returns the signer's name. Raises Untrusted."""
+        ...
+
+
+class Shelf(Protocol):
+    """Where the images are that we may serve."""
+
+    def manifest(self, image: ImageId) -> tuple[bytes, bytes] | None:
+        """The manifest's bytes and its signature file, if we hold it."""
+        ...

@@ -1,0 +1,1 @@
+"""Who is who: keys, certificates, signatures, the root, revocation and the time floor."""
