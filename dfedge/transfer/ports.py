@@ -2,22 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol
 
 import asyncssh
 
 from dfedge.core.image.manifest import Manifest
+from dfedge.core.image.outcome import Outcome
 from dfedge.core.image.piecemap import PieceMap
 from dfedge.core.seams import ImageId, NodeId
 
-
-class Outcome(Enum):
-    """What became of a piece that arrived."""
-
-    STORED = "stored"
-    MISMATCH = "mismatch"
-    DUPLICATE = "duplicate"
+__all__ = ["Gate", "Outcome", "PeerRecord", "PieceStore", "Shelf"]
 
 
 class PieceStore(Protocol):
