@@ -46,12 +46,13 @@ class Entry:
     image: bytes
     name: str
     version: str
+    created: int  # seconds since 1970
     size: int  # bytes
     held: int  # bytes
 
     def __post_init__(self) -> None:
         _require(len(self.image) == 32 and len(self.name) <= 255 and len(self.version) <= 128, "entry out of range")
-        _require(0 <= self.held <= self.size < 2**63, "entry sizes out of range")
+        _require(0 <= self.held <= self.size < 2**63 and 0 <= self.created < 2**63, "entry numbers out of range")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +196,26 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class Ping:
+    """Are you there? Asked of the older of two sessions under one key, before the newer is judged."""
+
+    nonce: int
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.nonce <= _U32, "ping out of range")
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """I am here."""
+
+    nonce: int
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.nonce <= _U32, "pong out of range")
+
+
+@dataclass(frozen=True, slots=True)
 class Bye:
     """I end this session, and why."""
 
@@ -207,7 +228,7 @@ class Bye:
 
 Message = (
     Hello | Revoked | Catalogue | Dropped | AskManifest | ManifestPart | Join | Leave | Have | Lost
-    | Choke | Unchoke | Bad | Cancel | Bye
+    | Choke | Unchoke | Bad | Cancel | Ping | Pong | Bye
 )  # fmt: skip
 
 
