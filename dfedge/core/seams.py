@@ -1,5 +1,6 @@
 """Names and Protocols on which sibling rooms meet without importing each other."""
 
+from dataclasses import dataclass
 from typing import NewType, Protocol
 
 NodeId = NewType("NodeId", str)
@@ -7,6 +8,17 @@ NodeId = NewType("NodeId", str)
 
 ImageId = NewType("ImageId", bytes)
 """SHA-256 (32 bytes) of the canonical bytes of a manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRecord:
+    """What the fleet's CA says of a node: nobody believes self-made names or labels."""
+
+    id: NodeId
+    name: str
+    labels: tuple[tuple[str, str], ...]
+    serial: int
+    ends: int  # seconds since 1970; when the certificates end
 
 
 class Clock(Protocol):

@@ -1,7 +1,6 @@
 """What the wire needs of its siblings: a store of pieces, and a gate that knows who may pass."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import asyncssh
@@ -9,7 +8,7 @@ import asyncssh
 from dfedge.core.image.manifest import Manifest
 from dfedge.core.image.outcome import Outcome
 from dfedge.core.image.piecemap import PieceMap
-from dfedge.core.seams import ImageId, NodeId
+from dfedge.core.seams import ImageId, NodeId, PeerRecord
 
 __all__ = ["Gate", "Outcome", "PeerRecord", "PieceStore", "Shelf"]
 
@@ -43,17 +42,6 @@ class PieceStore(Protocol):
     def read(self, piece: int, offset: int, length: int) -> bytes:
         """Read a block of a held piece from the page cache or disk. Raises Corrupt."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class PeerRecord:
-    """What the fleet's CA says of a node: nobody believes self-made names or labels."""
-
-    id: NodeId
-    name: str
-    labels: tuple[tuple[str, str], ...]
-    serial: int
-    ends: int  # seconds since 1970; when the certificates end
 
 
 class Gate(Protocol):
