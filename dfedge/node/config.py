@@ -1,0 +1,264 @@
+"""How this node is set up: every setting with its value and where it came from.
+
+A flag beats a `DFEDGE_*` variable, that beats the files (`dfedge.toml`, then `dfedge.toml.d/*.toml`), those beat the
+defaults, with which every command works.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from dfedge.core.errors import UsageError
+from dfedge.core.image.name import check_name
+from dfedge.node.configfile import (
+    DURATION,
+    FLAG,
+    RATE,
+    SIZE,
+    TEXT,
+    TEXTS,
+    Found,
+    Setting,
+    checked,
+    files,
+    read_environment,
+    read_file,
+    whole_number,
+)
+
+DEFAULT_PORT: Final = 7411
+CONFIG_FILE: Final = Path("/etc/dfedge/dfedge.toml")
+MIB: Final = 1024 * 1024
+
+_LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_PEER: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """[node]"""
+
+    name: str | None
+    listen: tuple[str, int]  # host ("" is every address) and port
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryConfig:
+    """[discovery]"""
+
+    mdns: bool
+    interfaces: tuple[str, ...]  # none means all
+    peers: tuple[str, ...]  # `host:port`, `[v6%scope]:port`
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfig:
+    """[store]"""
+
+    quota: int | None  # bytes
+    keep_free: int  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottleConfig:
+    """[throttle]"""
+
+    enabled: bool
+    max_up: int | None  # bytes/s
+    max_down: int | None  # bytes/s
+
+
+@dataclass(frozen=True, slots=True)
+class FollowConfig:
+    """[follow]"""
+
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HooksConfig:
+    """[hooks]"""
+
+    install: tuple[str, ...]  # argv; empty means none
+    health: tuple[str, ...]
+    rollback: tuple[str, ...]
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrustConfig:
+    """[trust]"""
+
+    days: int  # how long certificates last that this operator issues
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a node is told. `sources` says for each `section.key` and folder where its value came from."""
+
+    node: NodeConfig
+    discovery: DiscoveryConfig
+    store: StoreConfig
+    throttle: ThrottleConfig
+    follow: FollowConfig
+    hooks: HooksConfig
+    trust: TrustConfig
+    state_dir: Path
+    runtime_dir: Path
+    fleet_dir: Path
+    config_file: Path
+    values: Mapping[str, object]
+    sources: Mapping[str, str]
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Read `PORT`, `HOST`, `HOST:PORT` or `[V6]:PORT`. Raises ValueError."""
+    if text.isascii() and text.isdigit():
+        text = f":{text}"
+    if text.startswith(":") and text[1:].isdigit() and 0 < int(text[1:]) < 65536:
+        return "", int(text[1:])
+    match = _PEER.fullmatch(text)
+    port = int(match[2] or DEFAULT_PORT) if match else 0
+    if match is None or not 0 < port < 65536:
+        raise ValueError(f'"{text}" is not an address; write one as in "0.0.0.0:7411", "[::]:7411" or ":7411"')
+    return match[1].strip("[]"), port
+
+
+def _name(text: str) -> str:
+    if not _LABEL.fullmatch(text):
+        raise ValueError(f'"{text}" is not a node name; use a-z, 0-9 and -, at most 63, as in "kiosk-07"')
+    return text
+
+
+def _peer(text: str) -> str:
+    host, port = parse_listen(text)
+    if not host:
+        raise ValueError(f'"{text}" names no host; write a peer as in "192.0.2.7:7411"')
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+_ARGV: Final = TEXTS
+_TABLE: Final = (
+    Setting("node.name", checked(TEXT, _name), None, "what this node is called; none: what its enrolment says"),
+    Setting("node.listen", checked(TEXT, parse_listen), ("", DEFAULT_PORT), "where peers reach us, host:port"),
+    Setting("discovery.mdns", FLAG, True, "find peers by multicast on the LAN"),
+    Setting("discovery.interfaces", TEXTS, (), "network interfaces to use; none: all"),
+    Setting("discovery.peers", checked(TEXTS, _peer), (), "peers that multicast can't reach, host:port"),
+    Setting("store.quota", SIZE, None, "the most bytes the store may hold; none: what the disk has"),
+    Setting("store.keep_free", SIZE, 256 * MIB, "bytes of the disk that are never used"),
+    Setting("throttle.enabled", FLAG, True, "stay out of the way of the node's own work"),
+    Setting("throttle.max_up", RATE, None, "the most to send, per second"),
+    Setting("throttle.max_down", RATE, None, "the most to receive, per second"),
+    Setting("follow.channels", checked(TEXTS, check_name), (), "channels whose releases this node takes"),
+    Setting("hooks.install", _ARGV, (), "program and arguments that install an image"),
+    Setting("hooks.health", _ARGV, (), "program and arguments that judge the node after an install"),
+    Setting("hooks.rollback", _ARGV, (), "program and arguments that go back to the image before"),
+    Setting("hooks.timeout", DURATION, 600.0, "how long a hook may run"),
+    Setting("trust.days", whole_number(1, 36500), 1095, "days that certificates we issue last"),
+)
+SETTINGS: Final = {setting.key: setting for setting in _TABLE}
+
+
+def find(main: Path | None, environ: Mapping[str, str]) -> tuple[dict[str, Found], list[UsageError]]:
+    """Gather what files and environment set, and everything wrong in them. `main` None means the usual file."""
+    found: dict[str, Found] = {}
+    errors: list[UsageError] = []
+    if main is not None and not main.is_file():
+        errors.append(UsageError(f"{main}: no such settings file", "dfedge config show"))
+    for path in files(main or CONFIG_FILE):
+        values, wrong = read_file(path, SETTINGS)
+        found |= values
+        errors += wrong
+    values, wrong = read_environment(environ, SETTINGS)
+    return found | values, errors + wrong
+
+
+def load(
+    *,
+    state_dir: Path | None = None,
+    config_file: Path | None = None,
+    fleet_dir: Path | None = None,
+    flags: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """Put the settings together; arguments are the command line's flags, `flags` those named `section.key`.
+
+    Raises UsageError for the first thing that is wrong.
+    """
+    environ = os.environ if environ is None else environ
+    variable = environ.get("DFEDGE_CONFIG")
+    main = config_file or (Path(variable) if variable else None)
+    found, errors = find(main, environ)
+    for key, text in (flags or {}).items():
+        found[key] = Found(SETTINGS[key].kind.read_text(text), "flag")
+    if errors:
+        more = f"; {len(errors) - 1} more" if len(errors) > 1 else ""
+        raise UsageError(f"{errors[0]}{more}", "dfedge config check")
+    values: dict[str, Any] = {key: setting.default for key, setting in SETTINGS.items()}
+    values |= {key: item.value for key, item in found.items()}
+    sources = {key: found[key].source if key in found else "default" for key in SETTINGS}
+    state, sources["state_dir"] = _state_dir(state_dir, environ)
+    runtime, sources["runtime_dir"] = _runtime_dir(state, environ)
+    fleet, sources["fleet_dir"] = _fleet_dir(fleet_dir, environ)
+    return Config(
+        node=NodeConfig(values["node.name"], values["node.listen"]),
+        discovery=DiscoveryConfig(values["discovery.mdns"], values["discovery.interfaces"], values["discovery.peers"]),
+        store=StoreConfig(values["store.quota"], values["store.keep_free"]),
+        throttle=ThrottleConfig(values["throttle.enabled"], values["throttle.max_up"], values["throttle.max_down"]),
+        follow=FollowConfig(values["follow.channels"]),
+        hooks=HooksConfig(
+            values["hooks.install"], values["hooks.health"], values["hooks.rollback"], values["hooks.timeout"]
+        ),
+        trust=TrustConfig(values["trust.days"]),
+        state_dir=state,
+        runtime_dir=runtime,
+        fleet_dir=fleet,
+        config_file=main or CONFIG_FILE,
+        values=values,
+        sources=sources,
+    )
+
+
+def _default_state(environ: Mapping[str, str]) -> Path:
+    if os.geteuid() == 0:
+        return Path("/var/lib/dfedge")
+    return _xdg(environ, "XDG_STATE_HOME", ".local/state") / "dfedge"
+
+
+def _state_dir(flag: Path | None, environ: Mapping[str, str]) -> tuple[Path, str]:
+    if flag is not None:
+        return flag.absolute(), "flag"
+    if environ.get("DFEDGE_STATE_DIR"):
+        return Path(environ["DFEDGE_STATE_DIR"]).absolute(), "DFEDGE_STATE_DIR"
+    return _default_state(environ), "default"
+
+
+def _runtime_dir(state: Path, environ: Mapping[str, str]) -> tuple[Path, str]:
+    """Two nodes on one machine, each with its own state folder, must not share a control socket."""
+    if environ.get("DFEDGE_RUNTIME_DIR"):
+        return Path(environ["DFEDGE_RUNTIME_DIR"]).absolute(), "DFEDGE_RUNTIME_DIR"
+    if state != _default_state(environ):
+        return state / "run", "state_dir"
+    if os.geteuid() == 0:
+        return Path("/run/dfedge"), "default"
+    if environ.get("XDG_RUNTIME_DIR"):
+        return Path(environ["XDG_RUNTIME_DIR"]) / "dfedge", "XDG_RUNTIME_DIR"
+    return state / "run", "state_dir"
+
+
+def _fleet_dir(flag: Path | None, environ: Mapping[str, str]) -> tuple[Path, str]:
+    if flag is not None:
+        return flag.absolute(), "flag"
+    if environ.get("DFEDGE_FLEET"):
+        return Path(environ["DFEDGE_FLEET"]).absolute(), "DFEDGE_FLEET"
+    return _xdg(environ, "XDG_CONFIG_HOME", ".config") / "dfedge" / "fleet", "default"
+
+
+def _xdg(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
+    if environ.get(variable):
+        return Path(environ[variable])
+    home = environ.get("HOME")
+    return (Path(home) if home else Path("/")) / below_home

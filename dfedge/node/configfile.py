@@ -1,0 +1,249 @@
+"""Settings as they stand in TOML files and in the environment: reading them, and saying where one is wrong.
+
+What a setting may be is a `Kind`; the table of all settings is in `node.config`. tomllib tells no line numbers, so
+the line of a key is found again by scanning the text for it.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dfedge.core.errors import UsageError
+from dfedge.core.units import parse_duration, parse_rate, parse_size
+
+MAX_FILE: Final = 1024 * 1024  # bytes; far over what all settings together need
+
+_SECTION: Final = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
+_KEY: Final = re.compile(r"\s*([A-Za-z0-9_.\"'-]+)\s*=")
+_AT_LINE: Final = re.compile(r"\s*\(at line (\d+), column \d+\)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a setting may be. Both readers raise ValueError that says how to write it."""
+
+    read: Callable[[object], object]  # a value as TOML gives it
+    read_text: Callable[[str], object]  # the same from an environment variable
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One key a user may set."""
+
+    key: str  # section.key
+    kind: Kind
+    default: object
+    doc: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return "DFEDGE_" + self.key.replace(".", "_").upper()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value and where it was set: `FILE:LINE` or a variable's name."""
+
+    value: object
+    source: str
+
+
+Settings = Mapping[str, Setting]
+
+
+def _flag(value: object) -> object:
+    if type(value) is not bool:
+        raise ValueError(f"{_shown(value)} is not true or false")
+    return value
+
+
+def _flag_text(text: str) -> object:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.lower() not in words:
+        raise ValueError(f'"{text}" is not true or false')
+    return words[text.lower()]
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ValueError(f"{_shown(value)} is not a text")
+    return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f'{_shown(value)} is not a list; write one as in ["a", "b"]')
+    return tuple(_text(item) for item in value)
+
+
+def _texts_text(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def whole_number(lowest: int, highest: int) -> Kind:
+    """A whole number from `lowest` to `highest`."""
+
+    def read(value: object) -> object:
+        if type(value) is not int or not lowest <= value <= highest:
+            raise ValueError(f"{_shown(value)} is not a whole number from {lowest:,} to {highest:,}")
+        return value
+
+    def read_text(text: str) -> object:
+        return read(int(text) if text.isascii() and text.isdigit() else text)
+
+    return Kind(read, read_text)
+
+
+def _measure(parse: Callable[[str], object], bare_unit: str) -> Kind:
+    """A quantity with its unit in a text; where a bare number has a plain meaning (bytes, seconds), that too."""
+
+    def read(value: object) -> object:
+        if isinstance(value, str):
+            return parse(value)
+        if bare_unit and type(value) is int and value >= 0:
+            return parse(str(value))
+        return parse(_shown(value).strip('"'))
+
+    return Kind(read, parse)
+
+
+def checked(kind: Kind, check: Callable[[str], object]) -> Kind:
+    """`kind`, a text or a list of texts, each put through `check`, whose result is the value."""
+
+    def apply(value: object) -> object:
+        return tuple(check(item) for item in value) if isinstance(value, tuple) else check(str(value))
+
+    return Kind(lambda value: apply(kind.read(value)), lambda text: apply(kind.read_text(text)))
+
+
+FLAG: Final = Kind(_flag, _flag_text)
+TEXT: Final = Kind(_text, _text)
+TEXTS: Final = Kind(_texts, _texts_text)
+SIZE: Final = _measure(parse_size, "bytes")
+RATE: Final = _measure(parse_rate, "")
+DURATION: Final = _measure(parse_duration, "s")
+
+
+def files(main: Path) -> list[Path]:
+    """The settings files in the order they are read: `main` if it exists, then `main.d/*.toml`, sorted."""
+    extra = sorted(path for path in main.with_name(main.name + ".d").glob("*.toml") if path.is_file())
+    return [main, *extra] if main.exists() else extra
+
+
+def read_file(path: Path, settings: Settings) -> tuple[dict[str, Found], list[UsageError]]:
+    """Read one file: what it sets, and everything that is wrong with it."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+        if len(data) > MAX_FILE:
+            raise ValueError(f"over {MAX_FILE:,} bytes are too many")
+        text = data.decode()
+        tree = tomllib.loads(text)
+    except OSError as error:
+        return {}, [UsageError(f"{path}: {(error.strerror or str(error)).lower()}")]
+    except RecursionError:
+        return {}, [UsageError(f"{path}: nested too deep")]
+    except ValueError as error:  # tomllib's and Unicode's are ValueErrors
+        at = _AT_LINE.search(str(error))
+        reason = _AT_LINE.sub("", str(error))
+        return {}, [UsageError(f"{path}:{at[1] if at else 1}: not TOML: {reason[:1].lower()}{reason[1:]}")]
+    return _read_tree(path, text, tree, settings)
+
+
+def _read_tree(
+    path: Path, text: str, tree: dict[str, object], settings: Settings
+) -> tuple[dict[str, Found], list[UsageError]]:
+    found: dict[str, Found] = {}
+    errors: list[UsageError] = []
+    sections = {key.partition(".")[0] for key in settings}
+
+    def complain(key: str, what: str) -> None:
+        errors.append(UsageError(f"{path}:{line_of(text, key)}: {key} {what}", "dfedge config show"))
+
+    for section, keys in tree.items():
+        if section not in sections:
+            complain(section, f"is not a section{_nearest(section, sections)}")
+        elif not isinstance(keys, dict):
+            complain(section, f"is a section; write [{section}] and its keys below")
+        else:
+            for name, value in keys.items():
+                key = f"{section}.{name}"
+                if key not in settings:
+                    complain(key, f"is not a setting{_nearest(name, _names(settings, section))}")
+                    continue
+                try:
+                    read = settings[key].kind.read(value)
+                except ValueError as error:
+                    complain(key, f"is wrong: {error}")
+                else:
+                    found[key] = Found(read, f"{path}:{line_of(text, key)}")
+    return found, errors
+
+
+def read_environment(environ: Mapping[str, str], settings: Settings) -> tuple[dict[str, Found], list[UsageError]]:
+    """Read the `DFEDGE_SECTION_KEY` variables; others that begin with DFEDGE_ are not settings."""
+    found: dict[str, Found] = {}
+    errors: list[UsageError] = []
+    by_variable = {setting.variable: setting for setting in settings.values()}
+    sections = tuple(sorted({f"DFEDGE_{key.partition('.')[0].upper()}_" for key in settings}))
+    for variable, text in environ.items():
+        setting = by_variable.get(variable)
+        if setting is not None:
+            try:
+                found[setting.key] = Found(setting.kind.read_text(text), variable)
+            except ValueError as error:
+                errors.append(UsageError(f"{variable}: {error}", "dfedge config show"))
+        elif variable.startswith(sections):
+            errors.append(UsageError(f"{variable}: is not a setting{_nearest(variable, by_variable)}"))
+    return found, errors
+
+
+def line_of(text: str, key: str) -> int:
+    """Find the line on which `section.key` (or a section) stands, from 1; its section's, or 1, if it hides."""
+    section_line = 1
+    section = ""
+    wanted_section = key.partition(".")[0]
+    for number, line in enumerate(text.splitlines(), 1):
+        header = _SECTION.match(line)
+        if header:
+            section = _plain(header[1])
+            if section == wanted_section:
+                section_line = number
+            if section == key:
+                return number
+            continue
+        assignment = _KEY.match(line)
+        if assignment:
+            name = _plain(assignment[1])
+            full = f"{section}.{name}" if section else name
+            if full == key or full.startswith(key + "."):
+                return number
+            if full == wanted_section:
+                section_line = number
+    return section_line
+
+
+def _plain(dotted: str) -> str:
+    return ".".join(part.strip().strip("\"'") for part in dotted.split("."))
+
+
+def _names(settings: Settings, section: str) -> list[str]:
+    return [key.partition(".")[2] for key in settings if key.startswith(section + ".")]
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f'; did you mean "{near[0]}"?' if near else f"; known are {', '.join(sorted(known))}"
+
+
+def _shown(value: object) -> str:
+    """A value as a user would write it, cut to what fits a line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = f'"{value}"' if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
