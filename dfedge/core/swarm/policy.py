@@ -1,0 +1,71 @@
+"""The knobs of a swarm: each with its unit, and why its default is what it is."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How one node behaves in one swarm. The defaults rest on the simulations in tests/sim."""
+
+    tick: float = 0.25
+    """Seconds between two Ticks: a quarter of the shortest deadline below."""
+
+    # Asking
+    depth_near: int = 2
+    """Pieces outstanding per peer up to `near` peers: one on the wire, one behind it."""
+    depth_far: int = 1
+    """The same above `near` peers, where two make the swarm a third slower: both wait in queues elsewhere."""
+    near: int = 16
+    """Peers up to which `depth_near` holds."""
+    min_outstanding: int = 8
+    """Pieces outstanding in all; with more peers than this, one per peer."""
+    max_outstanding_bytes: int = 16 * 1024 * 1024
+    """Bytes outstanding in all (always at least one piece): they are held in memory until they are proven."""
+    few_sources: int = 4
+    """With fewer peers than this to ask, the depth goes by `pipeline_bytes`, or each request waits for the last."""
+    pipeline_bytes: int = 1024 * 1024
+    """Bytes outstanding per peer when there are few: 8 ms of a gigabit link, above any round trip of a LAN."""
+    snub_s: float = 2.0
+    """Seconds without a byte, while something is owed, after which a peer is snubbed: one TCP timeout and a retry."""
+    first_snub_s: float = 4.0
+    """The same before anything was served to us, when nobody knows yet how fast this swarm is."""
+    patience: float = 4.0
+    """A deadline is never under this many usual service times, so a slow link is not taken for a dead peer."""
+    probe_s: float = 2.0
+    """Seconds between two probes of a snubbed peer; doubles to `max_probe_s`."""
+    max_probe_s: float = 60.0
+    """Seconds: a peer that came back is found again within a minute."""
+    endgame_s: float = 0.5
+    """Seconds a last piece is waited for before a second peer is asked too, and never under `patience`."""
+
+    # Seeding
+    window: int = 6
+    """W: pieces a seed has shown to one peer, that it lacks or has not passed on. 2 starves when a Have is late by
+    20 ms, 8 gains nothing more."""
+    open_bytes: int = 8 * 1024 * 1024
+    """Bytes shown ahead to one peer when seeds are no fewer than leechers: 67 ms of a gigabit link."""
+    slow: float = 2.0
+    """A peer whose pieces take this many times the lower quartile to be passed on is given one at a time."""
+    backlog_s: float = 2.0
+    """Seconds after which a piece that nobody fetched from its first holder counts no more: they may not reach
+    each other. Never under four usual times to a second copy, nor two to the first."""
+    pending_s: float = 10.0
+    """Seconds after which a piece that was shown and not taken may be shown to another."""
+
+    # Serving
+    slots: int = 24
+    """Peers served at a time: a cap on memory, not a limit to choose by. All are served when they fit."""
+    rotate_s: float = 10.0
+    """Seconds between two rotations when they do not fit: a few pieces on a slow link, so a slot is worth having."""
+
+    def depth(self, peers: int) -> int:
+        """D: pieces outstanding at one of so many peers."""
+        return self.depth_near if peers <= self.near else self.depth_far
+
+    def most_asked(self, peers: int) -> int:
+        """C: pieces outstanding in all."""
+        return max(self.min_outstanding, peers)
+
+    def open_window(self, piece_bytes: int) -> int:
+        """Pieces shown ahead to a peer when there are seeds enough; a Have holds 1,024."""
+        return max(16, min(1024, self.open_bytes // max(1, piece_bytes)))
