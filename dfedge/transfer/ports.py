@@ -1,6 +1,6 @@
 """What the wire needs of its siblings: a store of pieces, and a gate that knows who may pass."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import asyncssh
@@ -24,11 +24,20 @@ class PieceStore(Protocol):
         """The live map; the caller does not change it."""
         ...
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of the pieces held."""
+        ...
+
     async def put(self, piece: int, blocks: Sequence[bytes]) -> Outcome:
         """Prove a piece against its digest, then write it. The blocks in order are the whole piece.
 
         Hashes and writes in a worker thread. Raises NoSpace or Corrupt when the disk fails.
         """
+        ...
+
+    def twins(self, piece: int) -> Iterable[int]:
+        """The pieces with the same bytes as this one, itself included: they are stored together."""
         ...
 
     async def prove(self, piece: int) -> bool:
@@ -85,6 +94,10 @@ class Gate(Protocol):
         """
         ...
 
+    def identify(self, key: asyncssh.SSHKey) -> NodeId:
+        """The node id of a public key."""
+        ...
+
     def now(self) -> float:
         """Seconds since 1970: max(clock, time floor)."""
         ...
@@ -109,4 +122,8 @@ class Shelf(Protocol):
 
     def manifest(self, image: ImageId) -> tuple[bytes, bytes] | None:
         """The manifest's bytes and its signature file, if we hold it."""
+        ...
+
+    def open(self, image: ImageId) -> PieceStore | None:
+        """The pieces of an image that we hold whole, to serve them."""
         ...

@@ -216,6 +216,16 @@ class Pong:
 
 
 @dataclass(frozen=True, slots=True)
+class Warn:
+    """Something your operator should know; it changes nothing between us."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        _require(len(self.text) <= 1024, "warning too long")
+
+
+@dataclass(frozen=True, slots=True)
 class Bye:
     """I end this session, and why."""
 
@@ -228,7 +238,7 @@ class Bye:
 
 Message = (
     Hello | Revoked | Catalogue | Dropped | AskManifest | ManifestPart | Join | Leave | Have | Lost
-    | Choke | Unchoke | Bad | Cancel | Ping | Pong | Bye
+    | Choke | Unchoke | Bad | Cancel | Ping | Pong | Warn | Bye
 )  # fmt: skip
 
 

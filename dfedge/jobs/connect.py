@@ -1,0 +1,131 @@
+"""Keeping connected: dials whom the roster names, and tells it how that went."""
+
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+import anyio
+import anyio.abc
+
+from dfedge.core.errors import Busy, DfedgeError
+from dfedge.core.seams import Clock, NodeId
+from dfedge.discovery.roster import Candidate, Roster, Sighting
+from dfedge.discovery.static import Peer, resolve
+from dfedge.transfer.connection import Connection
+from dfedge.transfer.dial import ask_id, dial
+from dfedge.transfer.peers import Peers
+from dfedge.transfer.ports import Gate
+
+MAX_DIALS: Final = 8  # under way at once: a handshake is 10 ms of a small board's core
+COURTESY: Final = 1.5  # seconds the higher id waits for the lower to dial, as one session a pair is enough
+RESOLVE_EVERY: Final = 60.0  # seconds between look-ups of listed names
+LONGEST_SLEEP: Final = 30.0  # seconds
+log = logging.getLogger("dfedge.connect")
+
+
+class Mesh:
+    """The loop that connects this node to the others. Feed it sightings with `heard`."""
+
+    def __init__(self, roster: Roster, peers: Peers, gate: Gate, clock: Clock, listed: Iterable[Peer]) -> None:
+        self._roster = roster
+        self._peers = peers
+        self._gate = gate
+        self._clock = clock
+        self._listed = tuple(listed)
+        self._news = anyio.Event()
+        self._dialling = 0
+        self._known: set[Connection] = set()
+
+    def heard(self, sighting: Sighting) -> None:
+        """Somebody says that a node is somewhere."""
+        self._roster.heard(sighting, self._clock())
+        self._news.set()
+
+    def gone(self, node: NodeId) -> None:
+        """Somebody says that a node is gone."""
+        self._roster.gone(node, self._peers.ids)
+
+    def network_changed(self) -> None:
+        """Our own addresses changed; what failed may work now."""
+        self._roster.wake(self._clock())
+        self._news.set()
+
+    async def run(self) -> None:
+        """Dial until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch_peers)
+            if self._listed:
+                tasks.start_soon(self._resolve_listed)
+            while True:
+                now = self._clock()
+                for candidate in self._roster.dials(now, self._peers.ids, MAX_DIALS - self._dialling):
+                    self._dialling += 1
+                    tasks.start_soon(self._dial, candidate)
+                pause = self._roster.next_dial(now, self._peers.ids)
+                with anyio.move_on_after(min(pause if pause is not None else LONGEST_SLEEP, LONGEST_SLEEP)):
+                    await self._news.wait()
+                self._news = anyio.Event()
+
+    async def _watch_peers(self) -> None:
+        while True:
+            current = {peer.connection for peer in self._peers}
+            for connection in current - self._known:
+                self._note(connection)
+            if self._known - current:
+                self._news.set()
+            self._known = current
+            await self._peers.changed()
+
+    def _note(self, connection: Connection) -> None:
+        now = self._clock()
+        self._roster.proven(connection.id, None, now)
+        if not connection.dialled and connection.hello is not None:
+            host = connection.address.rpartition(":")[0].strip("[]")
+            self._roster.heard(Sighting(connection.id, host, connection.hello.port, "pex", connection.name), now)
+
+    async def _resolve_listed(self) -> None:
+        known: dict[Peer, tuple[str, ...]] = {}
+        while True:
+            for peer in self._listed:
+                found = await resolve(peer)
+                for host in set(known.get(peer, ())) - set(found) if found else ():
+                    self._roster.unlist((host, peer.port))
+                for host in found:
+                    self.heard(Sighting(None, host, peer.port, "static"))
+                known[peer] = found or known.get(peer, ())
+                if not known[peer]:
+                    log.warning("peer not found host=%s", peer.host)
+            await anyio.sleep(RESOLVE_EVERY if all(known.values()) else RESOLVE_EVERY / 6)
+
+    async def _dial(self, candidate: Candidate) -> None:
+        address = (candidate.host, candidate.port)
+        node = candidate.id
+        try:
+            if node is not None and self._gate.own_id > node:
+                await self._wait_for(node)
+            if node is None:
+                node = await ask_id(*address, self._gate.identify)
+            if node == self._gate.own_id or self._peers.get(node) is not None:
+                self._roster.proven(node, address, self._clock())
+                return
+            connection = await dial(*address, node, self._gate)
+            self._roster.proven(node, address, self._clock())
+        except DfedgeError as error:
+            self._roster.failed(address, candidate.id, str(error), self._clock())
+            log.info("dial failed host=%s port=%d reason=%s", *address, error)
+            return
+        finally:
+            self._dialling -= 1
+            self._news.set()
+        try:
+            await self._peers.host(connection)
+        except Busy as error:
+            log.debug("dialled in vain reason=%s", error)
+        except DfedgeError as error:
+            self._roster.failed(address, node, str(error), self._clock())
+            log.info("session failed host=%s port=%d reason=%s", *address, error)
+
+    async def _wait_for(self, node: NodeId) -> None:
+        with anyio.move_on_after(COURTESY):
+            while self._peers.get(node) is None:
+                await self._peers.changed()

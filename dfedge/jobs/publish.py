@@ -1,0 +1,94 @@
+"""Publishing: cut and store what the operator passed, have it signed, and tell the peers."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import anyio
+
+from dfedge.core.errors import UsageError
+from dfedge.core.image.cutter import piece_size
+from dfedge.core.image.manifest import FileEntry, Manifest, image_id
+from dfedge.core.image.name import check_name, check_no_clash, check_path, check_version
+from dfedge.core.seams import ImageId
+from dfedge.core.wire.message import Entry
+from dfedge.store.store import Store
+from dfedge.transfer.peers import Peers
+from dfedge.trust.nodetrust import NodeTrust
+
+SIGN_TIMEOUT: Final = 300.0  # seconds: a hardware key waits for a finger
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """A file that the operator publishes."""
+
+    path: str  # inside the image
+    size: int  # bytes
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What came of it."""
+
+    image: ImageId
+    name: str
+    version: str
+    size: int
+    pieces: int
+
+
+async def publish(
+    name: str,
+    version: str,
+    compatible: Sequence[str],
+    files: Sequence[Offered],
+    open_file: Callable[[int], Awaitable[int]],
+    sign: Callable[[bytes], Awaitable[bytes]],
+    *,
+    nodes: int,
+    store: Store,
+    trust: NodeTrust,
+    peers: Peers,
+) -> Published:
+    """Store an image, signed by whoever `sign` asks; `open_file` gives a descriptor of file number i, which we close.
+
+    Raises UsageError for names that break the rules, NoSpace, Refused (a file changed; the version exists with other
+    content), Untrusted (the signer is not allowed), TimedOut. Nothing is kept then.
+    """
+    _check(name, version, files)
+    total = sum(offered.size for offered in files)
+    length = piece_size(total, max(nodes, len(peers) + 1))
+    stage = await store.stage(f"{name}:{version}", total)
+    try:
+        entries: list[FileEntry] = []
+        for number, offered in enumerate(files):
+            fd = await open_file(number)
+            entries.append(await stage.add(offered.path, fd, offered.mode & 0o777, length))
+        manifest = Manifest(trust.fleet, name, version, tuple(compatible), int(trust.now()), tuple(entries))
+        raw = manifest.encode()
+        with anyio.fail_after(SIGN_TIMEOUT):
+            signature = await sign(raw)
+        signer = trust.verify_manifest(raw, signature)
+        await stage.commit(manifest, raw, signature, signer)
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await stage.discard()
+        raise
+    image = image_id(raw)
+    peers.announce(Entry(image, name, version, manifest.created, manifest.size, manifest.size))
+    return Published(image, name, version, manifest.size, manifest.pieces)
+
+
+def _check(name: str, version: str, files: Sequence[Offered]) -> None:
+    try:
+        check_name(name)
+        check_version(version)
+        for offered in files:
+            check_path(offered.path)
+        check_no_clash(offered.path for offered in files)
+    except ValueError as error:
+        raise UsageError(f"publish {name}:{version}: {error}") from error
+    if not files:
+        raise UsageError(f"publish {name}:{version}: no files")

@@ -1,0 +1,237 @@
+"""Who we are connected to: one session per pair of nodes, whoever dialled, and what each peer holds."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import anyio
+
+from dfedge.core.errors import Busy, DfedgeError, ProtocolError, Refused, Untrusted
+from dfedge.core.seams import ImageId, NodeId
+from dfedge.core.swarm.blame import Blame
+from dfedge.core.wire import message as m
+from dfedge.transfer.connection import Connection, Inbox
+from dfedge.transfer.ports import Gate
+from dfedge.transfer.serve import Line, Uplink
+
+MAX_CONNECTIONS: Final = 64  # sessions; each may hold a window of 1 MiB
+MAX_DISTRUSTED: Final = 64  # images whose manifests did not hold, remembered of one peer
+MAX_CATALOGUE: Final = 4096  # images remembered of one peer
+log = logging.getLogger("dfedge.transfer")
+
+
+class Members(Inbox, Protocol):
+    """Who looks after the swarms that peers are in."""
+
+    def on_connected(self, connection: Connection) -> None: ...
+
+    def on_disconnected(self, connection: Connection) -> None: ...
+
+
+@dataclass(slots=True)
+class Peer:
+    """A connected peer, and what it says it holds."""
+
+    connection: Connection
+    since: float  # monotonic seconds
+    catalogue: dict[ImageId, m.Entry] = field(default_factory=dict)
+    distrusted: dict[ImageId, DfedgeError] = field(default_factory=dict)  # images whose manifest did not hold
+
+    def distrust(self, image: ImageId, error: DfedgeError) -> None:
+        """Remember that this peer's manifest of an image does not hold, and why."""
+        if len(self.distrusted) >= MAX_DISTRUSTED:
+            self.distrusted.pop(next(iter(self.distrusted)))
+        self.distrusted[image] = error
+
+
+class Peers:
+    """The table of sessions. `members` and `hello` are set by whoever wires the node, before the first session."""
+
+    def __init__(self, gate: Gate, uplink: Uplink, blame: Blame, hello: Callable[[], m.Hello]) -> None:
+        self._gate = gate
+        self._uplink = uplink
+        self._blame = blame
+        self._hello = hello
+        self._peers: dict[NodeId, Peer] = {}
+        self._own: dict[ImageId, m.Entry] = {}
+        self._change = anyio.Event()
+        self.members: Members | None = None
+        self.clones: set[NodeId] = set()  # ids under which two nodes run
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(tuple(self._peers.values()))
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def get(self, node: NodeId) -> Peer | None:
+        """The peer of that id, if it is connected."""
+        return self._peers.get(node)
+
+    @property
+    def ids(self) -> set[NodeId]:
+        """The ids of all connected peers."""
+        return set(self._peers)
+
+    async def changed(self) -> None:
+        """Wait until a peer comes or goes, or a catalogue changes."""
+        await self._change.wait()
+
+    def _signal(self) -> None:
+        self._change.set()
+        self._change = anyio.Event()
+
+    async def host(self, connection: Connection) -> str:
+        """Greet a peer and keep the session until it ends; returns why it ended.
+
+        Raises Untrusted, Refused, Busy, ProtocolError or TimedOut if the session never came to be.
+        """
+        try:
+            await connection.greet(self._hello())
+            await self._judge(connection)
+        except DfedgeError as error:
+            connection.close(error.code, str(error))
+            await connection.aclose()
+            raise
+        except BaseException:
+            connection.close("refused", "the node stops")
+            raise
+        try:
+            with self._uplink.line(connection.asker.bulk) as line:
+                return await self._keep(connection, line)
+        finally:
+            connection.close("refused", "the node stops")
+            await connection.aclose()
+
+    async def _keep(self, connection: Connection, line: Line) -> str:
+        members = self.members
+        if members is None:
+            raise RuntimeError("peers are hosted before the node is wired")
+        self._peers[connection.id] = Peer(connection, time.monotonic())
+        log.info("connected peer=%s address=%s", connection.name, connection.address)
+        try:
+            self._send_catalogue(connection)
+            members.on_connected(connection)
+            self._signal()
+            reason = await connection.run(members, line)
+        finally:
+            self._remove(connection)
+        log.info("disconnected peer=%s address=%s reason=%s", connection.name, connection.address, reason)
+        return reason
+
+    def _send_catalogue(self, connection: Connection) -> None:
+        own = list(self._own.values())
+        for start in range(0, len(own), m.MAX_ENTRIES):
+            connection.send(m.Catalogue(tuple(own[start : start + m.MAX_ENTRIES])))
+
+    def _remove(self, connection: Connection) -> None:
+        peer = self._peers.get(connection.id)
+        if peer is not None and peer.connection is connection:
+            del self._peers[connection.id]
+            if self.members is not None:
+                self.members.on_disconnected(connection)
+            self._signal()
+
+    async def _judge(self, connection: Connection) -> None:
+        """Decide whether this session may stand beside those we have. Raises Untrusted, Refused or Busy."""
+        hello = connection.hello
+        if hello is None:
+            raise ProtocolError(f"peer {connection.id[:12]}: no hello")
+        if self._gate.accept_revocation(hello.revocation):
+            self.revoke()
+        if self._gate.is_revoked(connection.id):
+            raise Untrusted(f"peer {connection.name} ({connection.address}): it is revoked")
+        until = self._blame.banned_until(connection.id, time.monotonic())
+        if until:
+            left = until - time.monotonic()
+            raise Refused(
+                f"peer {connection.name} ({connection.address}): banned for {left:,.0f} s more, it sent bad pieces"
+            )
+        if connection.id == self._gate.own_id:
+            raise Refused(f"peer {connection.address}: that is ourselves")
+        while (older := self._peers.get(connection.id)) is not None:
+            await self._judge_pair(older.connection, connection)
+        if len(self._peers) >= MAX_CONNECTIONS:
+            raise Busy(f"peer {connection.name} ({connection.address}): {MAX_CONNECTIONS} sessions are open already")
+
+    async def _judge_pair(self, older: Connection, newer: Connection) -> None:
+        """One of two sessions with one peer stays. Raises Busy or Refused if it is the older."""
+        if older.hello is None or newer.hello is None:
+            raise ProtocolError(f"peer {newer.name}: no hello")
+        if older.hello.boot != newer.hello.boot:
+            if await older.alive():
+                self.clones.add(newer.id)
+                log.error("cloned card peer=%s older=%s newer=%s", newer.name, older.address, newer.address)
+                older.send(m.Warn(f"another node runs under your key at {newer.address}; enroll one of them anew"))
+                raise Refused(
+                    f"peer {newer.name} ({newer.address}): another node runs under the same key at {older.address}"
+                )
+            older.close("refused", "the peer was started again")
+        elif older.dialled != newer.dialled:
+            lower_dialled = newer.dialled == (self._gate.own_id < newer.id)
+            if not lower_dialled:
+                raise Busy(f"peer {newer.name} ({newer.address}): connected already")
+            older.close("busy", "another session with the same peer stays")
+        elif await older.alive():
+            raise Busy(f"peer {newer.name} ({newer.address}): connected already")
+        else:
+            older.close("timeout", "does not answer")
+        self._remove(older)
+
+    # What we and they hold.
+
+    def announce(self, entry: m.Entry) -> None:
+        """Tell all peers, also those to come, that we hold this."""
+        self._own[ImageId(entry.image)] = entry
+        for peer in self:
+            peer.connection.send(m.Catalogue((entry,)))
+
+    def withdraw(self, image: ImageId) -> None:
+        """Tell all peers that we do not hold this any more."""
+        if self._own.pop(image, None) is not None:
+            for peer in self:
+                peer.connection.send(m.Dropped((image,)))
+
+    def holders(self, image: ImageId) -> list[Peer]:
+        """Connected peers that say they hold the image, whole or in part."""
+        return [peer for peer in self if image in peer.catalogue]
+
+    def note_catalogue(self, connection: Connection, message: m.Catalogue | m.Dropped) -> None:
+        """Keep what a peer says it holds. Raises ProtocolError beyond the bound."""
+        peer = self._peers.get(connection.id)
+        if peer is None or peer.connection is not connection:
+            return
+        if isinstance(message, m.Dropped):
+            for image in message.images:
+                peer.catalogue.pop(ImageId(image), None)
+        else:
+            for entry in message.entries:
+                peer.catalogue[ImageId(entry.image)] = entry
+        if len(peer.catalogue) > MAX_CATALOGUE:
+            raise ProtocolError(f"announces more than {MAX_CATALOGUE:,} images")
+        self._signal()
+
+    # Ends.
+
+    def revoke(self) -> None:
+        """A newer revocation list holds: tell the others, then end the sessions of those on it."""
+        for peer in self:
+            peer.connection.send(m.Revoked(self._gate.revocation))
+        for peer in self:
+            if self._gate.is_revoked(peer.connection.id):
+                log.warning("revoked peer=%s", peer.connection.name)
+                peer.connection.close("untrusted", "you are revoked")
+
+    def ban(self, node: NodeId, reason: str) -> None:
+        """End the session of a node that was banned."""
+        peer = self._peers.get(node)
+        if peer is not None:
+            log.warning("banned peer=%s reason=%s", peer.connection.name, reason)
+            peer.connection.close("corrupt", reason)
+
+    def close_all(self, reason: str) -> None:
+        """End every session."""
+        for peer in self:
+            peer.connection.close("refused", reason)

@@ -1,0 +1,193 @@
+"""Serving blocks: one block from each peer's queue in turn, as the links take them."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import anyio
+import anyio.abc
+
+from dfedge.core.errors import DfedgeError, ProtocolError
+from dfedge.core.seams import Allowance
+from dfedge.core.wire.frame import Frame, Kind
+from dfedge.transfer.channel import BulkChannel
+from dfedge.transfer.ports import PieceStore
+
+MAX_QUEUE: Final = 1024  # requests a peer may have waiting: two of the largest pieces in the smallest blocks
+MAX_PROOFS: Final = 32  # pieces being re-hashed before their first upload
+AT_ONCE: Final = 8  # blocks sent before the event loop has a turn
+log = logging.getLogger("dfedge.transfer")
+
+
+class Served(Protocol):
+    """The image that a peer's handle stands for, on our side."""
+
+    @property
+    def store(self) -> PieceStore: ...
+
+    def may_ask(self, line: "Line", piece: int) -> bool:
+        """Whether this peer is unchoked and we hold the piece."""
+        ...
+
+    def on_served(self, line: "Line", nbytes: int) -> None: ...
+
+    def on_rotten(self, piece: int) -> None:
+        """A piece of ours does not match its digest any more."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """What one peer asked of us and is still owed."""
+
+    bulk: BulkChannel
+    blocked: bool = False  # the transport holds a backlog
+    sent: int = 0  # bytes of blocks
+    queue: deque[tuple[Served, Frame]] = field(default_factory=deque)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a block may go now."""
+        return bool(self.queue) and not self.blocked and not self.bulk.paused
+
+    def reject(self, header: Frame) -> None:
+        """Answer that the block will not come."""
+        self.bulk.send(Frame(Kind.REJECT, header.handle, header.request, header.piece, header.offset, header.length))
+
+    def forget(self, unwanted: Callable[[Served, Frame], bool]) -> None:
+        """Reject what waits and is not wanted any more."""
+        waiting, self.queue = self.queue, deque()
+        for served, header in waiting:
+            if unwanted(served, header):
+                self.reject(header)
+            else:
+                self.queue.append((served, header))
+
+
+class Uplink:
+    """All that we send, over all images and peers: when a request comes, when a link drains, when a wait ends."""
+
+    def __init__(self, allowance: Allowance) -> None:
+        self._allowance = allowance
+        self._lines: deque[Line] = deque()
+        self._proofs: anyio.abc.TaskGroup | None = None
+        self._proving: set[tuple[int, int]] = set()
+        self._proven: dict[int, set[int]] = {}
+        self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        async with anyio.create_task_group() as self._proofs:
+            await anyio.sleep_forever()
+
+    @contextmanager
+    def line(self, bulk: BulkChannel) -> Iterator[Line]:
+        """A peer's line, for as long as its session lasts."""
+        line = Line(bulk)
+        self._lines.append(line)
+        try:
+            yield line
+        finally:
+            line.queue.clear()
+            self._lines.remove(line)
+
+    def request(self, line: Line, served: Served, header: Frame) -> None:
+        """Queue a peer's request. Raises ProtocolError for one beyond the piece, or too many."""
+        manifest = served.store.manifest
+        if header.piece >= manifest.pieces or header.offset + header.length > manifest.piece(header.piece).length:
+            raise ProtocolError(f"asks for bytes beyond piece {header.piece}")
+        if len(line.queue) >= MAX_QUEUE:
+            raise ProtocolError(f"asks for more than {MAX_QUEUE:,} blocks at once")
+        if not served.may_ask(line, header.piece):
+            line.reject(header)
+            return
+        line.queue.append((served, header))
+        self.pump()
+
+    def pump(self) -> None:
+        """Send what may be sent now."""
+        if self._timer is not None:
+            return
+        loop = asyncio.get_running_loop()
+        for _ in range(AT_ONCE):
+            line = self._next_line()
+            if line is None:
+                return
+            wait = self._allowance.take(line.queue[0][1].length)
+            if wait > 0:
+                self._timer = loop.call_later(wait, self._resume, line)
+                return
+            self._send(line)
+        self._timer = loop.call_soon(self._resume, None)
+
+    def _resume(self, line: Line | None) -> None:
+        self._timer = None
+        if line is not None and line.queue:
+            self._send(line)
+        self.pump()
+
+    def _next_line(self) -> Line | None:
+        for _ in range(len(self._lines)):
+            line = self._lines[0]
+            self._lines.rotate(-1)
+            if line.ready and self._may_go(line):
+                return line
+        return None
+
+    def _may_go(self, line: Line) -> bool:
+        """Whether the piece at the head was proven since the start; if not, it is re-hashed first."""
+        served, header = line.queue[0]
+        if header.piece in self._proven.get(id(served), ()):
+            return True
+        key = (id(served), header.piece)
+        if key not in self._proving and len(self._proving) < MAX_PROOFS and self._proofs is not None:
+            self._proving.add(key)
+            self._proofs.start_soon(self._prove, served, header.piece)
+        return False
+
+    async def _prove(self, served: Served, piece: int) -> None:
+        good = False
+        try:
+            good = await served.store.prove(piece)
+        except DfedgeError as error:
+            log.warning("read failed piece=%d error=%s", piece, error)
+        finally:
+            self._proving.discard((id(served), piece))
+        if good:
+            self._proven.setdefault(id(served), set()).add(piece)
+        else:
+            self._reject_piece(served, piece)
+            served.on_rotten(piece)
+        self.pump()
+
+    def forget(self, served: Served) -> None:
+        """An image is no longer served."""
+        self._proven.pop(id(served), None)
+        for line in self._lines:
+            line.forget(lambda other, _: other is served)
+
+    def forget_piece(self, served: Served, piece: int) -> None:
+        """A piece must be proven anew before it goes out again."""
+        self._proven.get(id(served), set()).discard(piece)
+
+    def _reject_piece(self, served: Served, piece: int) -> None:
+        for line in self._lines:
+            line.forget(lambda other, header: other is served and header.piece == piece)
+
+    def _send(self, line: Line) -> None:
+        served, header = line.queue.popleft()
+        try:
+            data = served.store.read(header.piece, header.offset, header.length)
+        except DfedgeError as error:
+            log.warning("read failed piece=%d error=%s", header.piece, error)
+            line.reject(header)
+            served.on_rotten(header.piece)
+            return
+        block = Frame(Kind.BLOCK, header.handle, header.request, header.piece, header.offset, header.length)
+        line.bulk.send(block, data)
+        line.sent += len(data)
+        served.on_served(line, len(data))
