@@ -52,7 +52,8 @@ class Walk:
     def environment(self, board: int) -> dict[str, str]:
         home = self.homes / BOARDS[board]
         return {
-            "HOME": str(home), "XDG_CONFIG_HOME": "", "XDG_STATE_HOME": "", "PATH": self._path, "BOARDS": str(self.homes),
+            "HOME": str(home), "XDG_CONFIG_HOME": "", "XDG_STATE_HOME": "", "PATH": self._path,
+            "BOARDS": str(self.homes),
             "DFEDGE_CONFIG": str(self.homes / "dfedge.toml"),  # not this machine's
             "DFEDGE_STATE_DIR": str(home / "state"),  # root's default would be one for all three
         }  # fmt: skip
