@@ -25,8 +25,11 @@ from dfedge.core.wire.message import (
     Lost,
     ManifestPart,
     Message,
+    Ping,
+    Pong,
     Revoked,
     Unchoke,
+    Warn,
 )
 
 
@@ -49,7 +52,7 @@ class Membership(Enum):
 Phase = Session | Membership
 
 _TALK: Final[tuple[type[Message], ...]] = (
-    Revoked, Catalogue, Dropped, AskManifest, ManifestPart,
+    Revoked, Catalogue, Dropped, AskManifest, ManifestPart, Ping, Pong, Warn,
     Join, Leave, Have, Lost, Choke, Unchoke, Bad, Cancel,
 )  # fmt: skip
 _INSIDE: Final[tuple[type[Message], ...]] = (Have, Lost, Bad, Cancel)
