@@ -13,6 +13,7 @@ from dfedge.trust.clock import BUILT, TrustClock, rule_asyncssh, wall_time
 from dfedge.trust.credentials import NODE_KEY, RECORD, REVOCATION, ROOT, Credentials, check_credentials, read_files
 from dfedge.trust.floor import Floors, revocation_floor, root_floor
 from dfedge.trust.install import NODE, TRUST, finish
+from dfedge.trust.key import node_id
 from dfedge.trust.lean import asyncssh_lean
 from dfedge.trust.record import open_record
 from dfedge.trust.revocation import open_revocation
@@ -116,6 +117,10 @@ class NodeTrust:
 
     def ca_keys(self) -> Sequence[asyncssh.SSHKey]:
         return self._ca_keys
+
+    def identify(self, key: asyncssh.SSHKey) -> NodeId:
+        """The node id of a public key. Raises Untrusted if no node can have such a key."""
+        return node_id(key)
 
     def now(self) -> float:
         return self._clock.now()
