@@ -70,6 +70,10 @@ class Swarms:
         """The running drive of an image."""
         return self._drives.get(image)
 
+    def drives(self) -> list[Drive]:
+        """All running drives."""
+        return list(self._drives.values())
+
     @contextmanager
     def fetching(self, image: ImageId, store: PieceStore) -> Iterator[Drive]:
         """Take part in an image's swarm for as long as the block lasts; several jobs may do so at once."""

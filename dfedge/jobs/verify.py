@@ -1,0 +1,57 @@
+"""Verifying: read what is stored and prove it again; fetch anew what has rotted."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from dfedge.core.image.name import Ref
+from dfedge.core.seams import ImageId
+from dfedge.jobs.fetch import Fetcher, Progress
+from dfedge.store.store import Store
+from dfedge.transfer.peers import Peers
+from dfedge.transfer.swarms import Swarms
+
+REPAIR_TIMEOUT: Final = 60.0  # seconds to find somebody who holds what is bad here
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """How many pieces were read, which were bad, and how many of those are good again."""
+
+    checked: int
+    bad: tuple[tuple[ImageId, int], ...]
+    repaired: int
+
+
+async def verify(
+    image: ImageId | None,
+    *,
+    repair: bool,
+    rebuild_index: bool,
+    store: Store,
+    peers: Peers,
+    swarms: Swarms,
+    fetcher: Fetcher,
+    report: Callable[[int, int], Awaitable[None]],
+) -> Verified:
+    """Prove one image, or all, from disk. What is bad leaves the piece map at once and is no longer announced.
+
+    With `repair` it is fetched from peers. Raises NoPeers or NotFound if nobody gives it.
+    """
+    if rebuild_index:
+        await store.rebuild_index()
+    found = await store.verify(image, report)
+    damaged = dict.fromkeys(where for where, _ in found.bad)
+    for each in damaged:
+        swarms.stop(each)
+        peers.withdraw(each)
+    repaired = 0
+    if repair:
+        for each in damaged:
+            await fetcher.fetch(Ref(digest=each.hex()), REPAIR_TIMEOUT, _silent)
+            repaired += sum(1 for where, _ in found.bad if where == each)
+    return Verified(found.checked, tuple(found.bad), repaired)
+
+
+async def _silent(_progress: Progress) -> None:
+    """A repair is reported as a whole."""

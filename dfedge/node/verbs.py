@@ -1,0 +1,270 @@
+"""The verbs of the control socket: parameters in, one job or view called, its answer as a document out."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from dfedge.core.errors import NotFound, Refused, Untrusted, UsageError
+from dfedge.core.image.name import Ref
+from dfedge.core.units import full_digest
+from dfedge.jobs.fetch import Fetched, Progress
+from dfedge.jobs.publish import Offered, publish
+from dfedge.jobs.verify import verify
+from dfedge.node.control import Call, Handler
+from dfedge.node.controlframe import Document
+from dfedge.node.view import View, image_row
+from dfedge.store.store import StoredImage
+
+if TYPE_CHECKING:
+    from dfedge.node.agent import Node
+
+
+def handlers(node: "Node", view: View) -> Mapping[str, Handler]:
+    """All verbs of a node, by name."""
+    verbs = _Verbs(node, view)
+    return {
+        "status": verbs.status,
+        "peers": verbs.peers,
+        "where": verbs.where,
+        "why": verbs.why,
+        "ls": verbs.ls,
+        "rm": verbs.rm,
+        "pin": verbs.pin,
+        "unpin": verbs.unpin,
+        "gc": verbs.gc,
+        "verify": verbs.verify,
+        "get": verbs.get,
+        "output": verbs.output,
+        "publish": verbs.publish,
+        "revoke": verbs.revoke,
+    }
+
+
+class _Verbs:
+    def __init__(self, node: "Node", view: View) -> None:
+        self._node = node
+        self._view = view
+
+    # Looking
+
+    async def status(self, _params: Document, _call: Call) -> Document:
+        return self._view.status()
+
+    async def peers(self, _params: Document, _call: Call) -> Document:
+        return self._view.peers()
+
+    async def ls(self, _params: Document, _call: Call) -> Document:
+        return self._view.images()
+
+    async def where(self, params: Document, _call: Call) -> Document:
+        ref = _ref(params)
+        document = self._view.where(ref)
+        if not document["nodes"]:
+            near = ", ".join(self._node.resolver.nearest(ref))
+            raise NotFound(f"{ref}: no node that we know of holds it" + (f"; nearest are {near}" if near else ""))
+        return document
+
+    async def why(self, params: Document, _call: Call) -> Document:
+        ref = _ref(params) if params.get("ref") else None
+        document = self._view.why(ref)
+        if ref is not None and not document["images"]:
+            self._one(ref)  # unknown is an error, complete and quiet is not
+        return document
+
+    # The store
+
+    async def rm(self, params: Document, _call: Call) -> Document:
+        image = self._one(_ref(params))
+        dry = params.get("dry_run") is True
+        before = self._node.store.usage().stored
+        await self._node.store.remove(image.image, dry_run=dry)
+        if dry:
+            return {**image_row(image), "dry_run": True}
+        self._node.swarms.stop(image.image)
+        self._node.peers.withdraw(image.image)
+        return {**image_row(image), "freed": max(0, before - self._node.store.usage().stored)}
+
+    async def pin(self, params: Document, _call: Call) -> Document:
+        image = self._one(_ref(params))
+        await self._node.store.pin(image.image)
+        return {**image_row(image), "pinned": True}
+
+    async def unpin(self, params: Document, _call: Call) -> Document:
+        image = self._one(_ref(params))
+        await self._node.store.unpin(image.image)
+        return {**image_row(image), "pinned": False}
+
+    async def gc(self, params: Document, _call: Call) -> Document:
+        dry = params.get("dry_run") is True
+        gone = await self._node.store.collect(dry_run=dry)
+        rows: list[Document] = []
+        for evicted in gone:
+            rows.append({"image": full_digest(evicted.image), "name": evicted.name, "version": evicted.version,
+                         "bytes": evicted.freed, "reason": evicted.reason})  # fmt: skip
+            if not dry:
+                self._node.swarms.stop(evicted.image)
+                self._node.peers.withdraw(evicted.image)
+        return {"freed": sum(evicted.freed for evicted in gone), "images": rows, "dry_run": dry}
+
+    async def verify(self, params: Document, call: Call) -> Document:
+        image = self._one(_ref(params)) if params.get("ref") else None
+
+        async def report(checked: int, total: int) -> None:
+            await call.emit({"type": "progress", "checked": checked, "total": total})
+
+        done = await verify(
+            image.image if image else None,
+            repair=params.get("repair") is True,
+            rebuild_index=params.get("rebuild_index") is True,
+            store=self._node.store,
+            peers=self._node.peers,
+            swarms=self._node.swarms,
+            fetcher=self._node.fetcher,
+            report=report,
+        )
+        bad = [{"image": full_digest(image), "piece": piece} for image, piece in done.bad]
+        return {"checked": done.checked, "bad": len(bad), "repaired": done.repaired, "bad_pieces": bad}
+
+    # Getting and giving
+
+    async def get(self, params: Document, call: Call) -> Document:
+        ref = _ref(params)
+        timeout = params.get("timeout")
+        if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
+            raise UsageError(f"get {ref}: timeout {timeout!r} is not a number of seconds")
+        await call.emit({"type": "start", "ref": str(ref)})
+        told = False
+
+        async def report(progress: Progress) -> None:
+            nonlocal told
+            await call.emit(_progress("progress" if told else "manifest", progress))
+            told = True
+
+        fetched = await self._node.fetcher.fetch(ref, float(timeout) if timeout is not None else None, report)
+        return self._fetched(fetched)
+
+    def _fetched(self, fetched: Fetched) -> Document:
+        manifest = self._node.store.manifest(fetched.image)
+        return {
+            "image": full_digest(fetched.image),
+            "name": fetched.name,
+            "version": fetched.version,
+            "bytes_total": fetched.total,
+            "bytes_fetched": fetched.fetched,
+            "bytes_reused": fetched.reused,
+            "bytes_wasted": fetched.wasted,
+            "seconds": round(fetched.seconds, 3),
+            "peers": [{"id": peer, "name": self._view.name(peer), "bytes": got} for peer, got in fetched.peers],
+            "bad_pieces": [{"peer": peer, "piece": piece} for peer, piece in fetched.bad_pieces],
+            "files": [{"path": file.path, "size": file.size, "mode": file.mode} for file in manifest.files],
+        }
+
+    async def output(self, params: Document, call: Call) -> Document:
+        image, number = params.get("image"), params.get("file")
+        if not isinstance(image, str) or type(number) is not int:
+            raise UsageError("output: image and file are missing")
+        stored = self._one(Ref.parse(image))
+        if not stored.complete:
+            raise Refused(f"{stored.name}:{stored.version}: not complete here", f"dfedge get {stored.name}")
+        if not 0 <= number < len(self._node.store.manifest(stored.image).files):
+            raise UsageError(f"output: {stored.name}:{stored.version} has no file number {number}")
+        written = await self._node.store.output(stored.image, number, call.fds[0] if call.fds else -1)
+        return {"bytes": written}
+
+    async def publish(self, params: Document, call: Call) -> Document:
+        name, version, compatible, files = (params.get(key) for key in ("name", "version", "compatible", "files"))
+        if not (isinstance(name, str) and isinstance(version, str) and isinstance(files, list)):
+            raise UsageError("publish: name, version or files are missing")
+
+        async def open_file(number: int) -> int:
+            _, fds = await call.ask({"type": "file", "index": number})
+            if len(fds) != 1:
+                raise Refused(f"publish: file {number} came with {len(fds)} descriptors")
+            return fds[0]
+
+        async def sign(manifest: bytes) -> bytes:
+            answer, _ = await call.ask({"type": "sign", "manifest": base64.b64encode(manifest).decode()})
+            return _bytes(answer, "signature")
+
+        nodes = params.get("nodes")
+        published = await publish(
+            name,
+            version,
+            [str(board) for board in compatible] if isinstance(compatible, list) else (),
+            [_offered(file) for file in files],
+            open_file,
+            sign,
+            nodes=nodes if type(nodes) is int else 0,
+            store=self._node.store,
+            trust=self._node.trust,
+            peers=self._node.peers,
+        )
+        return {
+            "image": full_digest(published.image),
+            "name": published.name,
+            "version": published.version,
+            "bytes": published.size,
+            "pieces": published.pieces,
+        }
+
+    async def revoke(self, params: Document, _call: Call) -> Document:
+        newer = self._node.trust.accept_revocation(_bytes(params, "revocation"))
+        if newer:
+            self._node.peers.revoke()
+            if self._node.trust.is_revoked(self._node.trust.own_id):
+                self._node.peers.close_all("this node is revoked")
+        return {"accepted": newer, "told": len(self._node.peers)}
+
+    # What is meant
+
+    def _one(self, ref: Ref) -> StoredImage:
+        """The one stored image that a reference means; of a bare name the newest. Raises NotFound, Refused."""
+        found = [image for image in self._node.store.images() if ref.matches(image.image, image.name, image.version)]
+        if not found:
+            near = ", ".join(self._node.resolver.nearest(ref))
+            raise NotFound(f"{ref}: not in this store" + (f"; nearest are {near}" if near else ""), "dfedge ls")
+        if ref.digest and len(found) > 1:
+            raise Refused(f"{ref}: several images begin so; give more digits")
+        return max(found, key=lambda image: image.created)
+
+
+def _ref(params: Document) -> Ref:
+    try:
+        return Ref.parse(str(params.get("ref")))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _bytes(params: Document, key: str) -> bytes:
+    try:
+        return base64.b64decode(str(params.get(key)), validate=True)
+    except binascii.Error as error:
+        raise Untrusted(f"{key}: not base64") from error
+
+
+def _offered(file: object) -> Offered:
+    match file:
+        case {"path": str(path), "size": int(size), "mode": int(mode)} if size >= 0:
+            return Offered(path, size, mode)
+        case _:
+            raise UsageError(f"publish: {str(file)[:80]} does not describe a file")
+
+
+def _progress(kind: str, progress: Progress) -> Document:
+    return {
+        "type": kind,
+        "image": full_digest(progress.image),
+        "name": progress.name,
+        "version": progress.version,
+        "signer": progress.signer,
+        "bytes_total": progress.total,
+        "bytes_done": progress.done,
+        "bytes_reused": progress.reused,
+        "rate": round(progress.rate),
+        "eta": round(progress.eta, 1) if progress.eta is not None else None,
+        "peers": [
+            {"id": peer.id, "name": peer.name, "rate": round(peer.rate), "state": peer.state} for peer in progress.peers
+        ],
+        "held_back": progress.held_back,
+    }

@@ -1,0 +1,213 @@
+"""What a node says of itself: the documents of `status`, `peers`, `where`, `why` and `ls`."""
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+from dfedge import __version__
+from dfedge.core.image.name import Ref
+from dfedge.core.seams import ImageId, NodeId
+from dfedge.core.units import full_digest
+from dfedge.discovery.roster import View as Sighted
+from dfedge.node.controlframe import Document
+from dfedge.store.store import StoredImage
+from dfedge.transfer.drive import Drive
+from dfedge.transfer.peers import Peer
+
+if TYPE_CHECKING:
+    from dfedge.node.agent import Node
+
+
+class View:
+    """Looks at a node and changes nothing."""
+
+    def __init__(self, node: "Node") -> None:
+        self._node = node
+
+    def status(self) -> Document:
+        """How this node is."""
+        node = self._node
+        usage = node.store.usage()
+        rates = [peer.connection.asker.rate for peer in node.peers]
+        return {
+            "node": {"id": node.trust.own_id, "name": node.trust.own.name},
+            "fleet": node.trust.fleet,
+            "fleet_name": node.trust.fleet_name,
+            "version": __version__,
+            "listen": node.listen,
+            "uptime": round(time.monotonic() - node.started, 1),
+            "images": len(node.store.images()),
+            "peers": len(node.peers),
+            "rate_down": sum(rates),
+            "throttle": {
+                "enabled": node.config.throttle.enabled,
+                "max_up": node.up.cap,
+                "max_down": node.down.cap,
+                "reason": node.up.reason if node.up.cap is not None else node.down.reason,
+            },
+            "degraded": self.degraded(),
+            "certificate_days": int((node.trust.own.ends - node.trust.now()) // 86400),
+            "store": {
+                "path": str(node.config.state_dir),
+                "bytes": usage.stored,
+                "quota": usage.quota or 0,
+                "free": usage.free,
+            },
+            "warnings": list(node.trust.warnings),
+        }
+
+    def degraded(self) -> str | None:
+        """What keeps this node from being whole, if anything does."""
+        node = self._node
+        if node.store.degraded:
+            return node.store.degraded
+        if node.peers.clones:
+            names = ", ".join(sorted(self.name(clone) for clone in node.peers.clones))
+            return f"two nodes run under one key: {names}"
+        return None
+
+    def describe(self) -> str:
+        """The status as `ssh NODE status` prints it."""
+        return json.dumps({"v": 1, **self.status()}) + "\n"
+
+    def line(self) -> str:
+        """One live line for systemd."""
+        status = self._node
+        fetching = [drive for drive in self.drives() if not drive.swarm.complete]
+        words = [f"{len(status.store.images())} images", f"{len(status.peers)} peers"]
+        if fetching:
+            words.append(f"fetching {len(fetching)}")
+        return ", ".join(words)
+
+    def name(self, node: NodeId) -> str:
+        """What to call a node: its certified name if we are connected, else the start of its id."""
+        peer = self._node.peers.get(node)
+        return peer.connection.name if peer else node[:12]
+
+    def named(self, text: str) -> str:
+        """A reason with ids replaced by names."""
+        for peer in self._node.peers:
+            text = text.replace(peer.connection.id, peer.connection.name)
+        return text
+
+    def drives(self) -> list[Drive]:
+        """The swarms we are in."""
+        return self._node.swarms.drives()
+
+    # peers
+
+    def peers(self) -> Document:
+        """Who is around, and how we stand with each."""
+        now = time.monotonic()
+        sighted = {view.id: view for view in self._node.roster.views(now) if view.id is not None}
+        rows = [self._connected(peer, sighted.get(peer.connection.id)) for peer in self._node.peers]
+        known = {peer.connection.id for peer in self._node.peers}
+        rows += [
+            self._sighted(view, now) for view in self._node.roster.views(now) if view.id is None or view.id not in known
+        ]
+        return {"peers": rows}
+
+    def _connected(self, peer: Peer, sighted: Sighted | None) -> Document:
+        connection = peer.connection
+        snub = next((drive.snubs[connection.id] for drive in self.drives() if connection.id in drive.snubs), "")
+        return {
+            "id": connection.id,
+            "name": connection.name,
+            "labels": dict(connection.record.labels) if connection.record else {},
+            "addresses": [connection.address],
+            "via": sighted.via[0] if sighted else "inbound",
+            "state": "snubbed" if snub else "connected",
+            "reason": self.named(snub),
+            "banned_until": None,
+            "bytes_down": connection.asker.received,
+            "bytes_up": connection.line.sent if connection.line else 0,
+            "images": [f"{entry.name}:{entry.version}" for entry in peer.catalogue.values()],
+        }
+
+    def _sighted(self, view: Sighted, now: float) -> Document:
+        until = self._node.blame.banned_until(view.id, now) if view.id else None
+        state = "banned" if until else "refused" if view.reason else "seen"
+        return {
+            "id": view.id,
+            "name": view.name,
+            "addresses": [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in view.addresses],
+            "via": view.via[0],
+            "state": state,
+            "reason": "sent pieces that do not match" if until else view.reason,
+            "banned_until": _rfc3339(self._node.trust.now() + until - now) if until else None,
+            "bytes_down": 0,
+            "bytes_up": 0,
+            "images": [],
+        }
+
+    # images
+
+    def images(self) -> Document:
+        """What the store holds."""
+        return {"images": [image_row(image) for image in self._node.store.images()]}
+
+    def where(self, ref: Ref) -> Document:
+        """Who holds which share, as far as we have heard; ourselves first."""
+        node = self._node
+        rows = [
+            _share(node.trust.own_id, node.trust.own.name, image.image, image.held, image.size)
+            for image in node.store.images()
+            if ref.matches(image.image, image.name, image.version)
+        ]
+        for peer in node.peers:
+            for entry in peer.catalogue.values():
+                if ref.matches(entry.image, entry.name, entry.version):
+                    connection = peer.connection
+                    rows.append(_share(connection.id, connection.name, entry.image, entry.held, entry.size))
+        return {"nodes": rows}
+
+    def why(self, ref: Ref | None) -> Document:
+        """What each transfer waits for."""
+        rows = [self._why(drive) for drive in self.drives() if _means(ref, drive)]
+        return {"images": [row for row in rows if ref is not None or row["reasons"]]}
+
+    def _why(self, drive: Drive) -> Document:
+        manifest = drive.store.manifest
+        reasons = [
+            {"reason": self.named(reason), "share": round(share, 4)}
+            for reason, share in drive.swarm.held_back(time.monotonic())
+        ]
+        reasons += [{"reason": self.named(reason), "peer": self.name(peer)} for peer, reason in drive.snubs.items()]
+        if self._node.down.cap is not None and not drive.swarm.complete:
+            reasons.append({"reason": f"the throttle: {self._node.down.reason} ([throttle] max_down)"})
+        return {
+            "image": full_digest(drive.image),
+            "name": manifest.name,
+            "version": manifest.version,
+            "bytes_total": manifest.size,
+            "bytes_done": drive.held_bytes,
+            "rate": sum(member.connection.asker.rate for member in drive.members) if not drive.swarm.complete else 0.0,
+            "reasons": reasons,
+        }
+
+
+def image_row(image: StoredImage) -> Document:
+    """An image of the store, for scripts."""
+    return {
+        "image": full_digest(image.image),
+        "name": image.name,
+        "version": image.version,
+        "bytes": image.size,
+        "have_bytes": image.held,
+        "complete": image.complete,
+        "pinned": image.pinned,
+        "signer": image.signer,
+    }
+
+
+def _share(node: NodeId, name: str, image: ImageId | bytes, held: int, size: int) -> Document:
+    return {"node": node, "name": name, "image": full_digest(image), "have_bytes": held, "missing_bytes": size - held}
+
+
+def _means(ref: Ref | None, drive: Drive) -> bool:
+    manifest = drive.store.manifest
+    return ref is None or ref.matches(drive.image, manifest.name, manifest.version)
+
+
+def _rfc3339(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
