@@ -1,0 +1,67 @@
+"""dfedge get: fetch an image from whichever neighbours hold it; ends when every byte is proven."""
+
+from argparse import ArgumentParser, Namespace
+from typing import Final
+
+from dfedge.cli.argument import add_ref, seconds
+from dfedge.cli.field import image_label, number, rows, whole, word
+from dfedge.cli.output import Output
+from dfedge.cli.progress import progress_of
+from dfedge.cli.reach import any_agent, config_of
+from dfedge.cli.target import Target, Wanted
+from dfedge.core.units import duration, size
+from dfedge.node.client import Client
+
+EXAMPLE: Final = "dfedge get gateway:2.4.1 -o /srv/gateway.img"
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """Which image, and where to."""
+    add_ref(parser)
+    parser.add_argument(
+        "-o", "--output", metavar="PATH", help="write a file, or into a folder (DIR/); else only store it"
+    )
+    parser.add_argument("--force", action="store_true", help="replace what is at PATH")
+    parser.add_argument("--timeout", type=seconds, metavar="TIME", help="give up after this long, as in 30s or 10m")
+
+
+def run(args: Namespace, out: Output) -> int:
+    """Fetch, then write."""
+    target = Target.choose(args.output, force=args.force) if args.output is not None else None
+    out.kept = "what has been fetched is kept, the same command goes on from there"
+    with any_agent(config_of(args), network=True) as agent:
+        progress = progress_of(out, "get", str(args.ref))
+        try:
+            result = agent.call("get", {"ref": str(args.ref), "timeout": args.timeout}, on_event=progress.update)
+        finally:
+            progress.close()
+        place = image_label(result) or str(args.ref)
+        if target is not None:
+            out.kept = f"{place} is stored here, {target.path} was not written"
+            place = _write(target, agent, result, place)
+    out.result(result, f"{place}: {_summary(result)}")
+    return 0
+
+
+def _write(target: Target, agent: Client, result: dict[str, object], label: str) -> str:
+    files = [Wanted(word(row, "path"), whole(row, "size"), whole(row, "mode")) for row in rows(result, "files")]
+
+    def fill(index: int, fd: int) -> None:
+        agent.call("output", {"image": word(result, "image"), "file": index}, fds=[fd])
+
+    written = target.write(files, label, fill)
+    return str(written[0] if len(written) == 1 else target.path)
+
+
+def _summary(result: dict[str, object]) -> str:
+    peers = len(rows(result, "peers"))
+    fetched = size(whole(result, "bytes_fetched"))
+    parts = [
+        f"{fetched} from {peers} {'peer' if peers == 1 else 'peers'}" if peers else f"{fetched} fetched",
+        f"{size(whole(result, 'bytes_reused'))} reused",
+        f"{len(rows(result, 'bad_pieces'))} bad pieces",
+    ]
+    if whole(result, "bytes_wasted"):
+        parts.append(f"{size(whole(result, 'bytes_wasted'))} wasted")
+    total, took = size(whole(result, "bytes_total")), duration(number(result, "seconds"))
+    return f"{total} proven in {took}: {', '.join(parts)}"

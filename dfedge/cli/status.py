@@ -1,0 +1,66 @@
+"""dfedge status: how this node is, on one screen."""
+
+from argparse import ArgumentParser, Namespace
+from typing import Final
+
+from dfedge.cli.field import number, part, whole, word, words
+from dfedge.cli.output import Output
+from dfedge.cli.reach import config_of, running_agent
+from dfedge.core.units import duration, line_rate, size
+
+EXAMPLE: Final = "dfedge status --json"
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """It takes nothing of its own."""
+
+
+def run(args: Namespace, out: Output) -> int:
+    """Ask the agent."""
+    with running_agent(config_of(args)) as agent:
+        answer = agent.call("status", {})
+    out.answer(answer, _text(answer, out))
+    return 0
+
+
+def _text(answer: dict[str, object], out: Output) -> str:
+    node = part(answer, "node")
+    name = word(node, "name") or word(node, "id")[:12]
+    degraded = answer.get("degraded")
+    head = [f"● {out.bold(name)}  {'degraded' if degraded else 'serving'}"]
+    if number(answer, "uptime"):
+        head.append(f"for {duration(number(answer, 'uptime'))}")
+    head.append(f"  fleet {word(answer, 'fleet_name') or word(answer, 'fleet')[:12]}")
+    if "certificate_days" in answer:
+        head.append(f"  cert {whole(answer, 'certificate_days')} d left")
+    lines = [" ".join(head), f"  node id   {word(node, 'id')}"]
+    store = part(answer, "store")
+    images = f"{whole(answer, 'images')} images"
+    if store:
+        of = f" of {size(whole(store, 'quota'))}" if whole(store, "quota") else ""
+        images += f", {size(whole(store, 'bytes'))}{of}   {word(store, 'path')} ({size(whole(store, 'free'))} free)"
+    lines.append(f"  store     {images}")
+    network = f"{whole(answer, 'peers')} peers, listening on {word(answer, 'listen', '-')}"
+    if "rate_down" in answer or "rate_up" in answer:
+        down, up = (line_rate(number(answer, key)) for key in ("rate_down", "rate_up"))
+        network += f", down {down}, up {up}"
+    lines.append(f"  network   {network}")
+    throttle = part(answer, "throttle")
+    if throttle:
+        lines.append(f"  throttle  {_throttle(throttle)}")
+    lines += [f"  ! {warning}" for warning in words(answer, "warnings")]
+    if degraded:
+        lines.append(f"  ! {degraded if isinstance(degraded, str) else 'degraded'}      try: dfedge doctor")
+    return "\n".join(lines)
+
+
+def _throttle(throttle: dict[str, object]) -> str:
+    if throttle.get("enabled") is False:
+        return "off"
+    limits = [
+        f"{word_} {line_rate(number(throttle, key))}"
+        for word_, key in (("up", "max_up"), ("down", "max_down"))
+        if number(throttle, key)
+    ]
+    reason = word(throttle, "reason")
+    return ", ".join([*limits, *([reason] if reason else [])]) or "no limit"
