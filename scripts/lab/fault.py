@@ -25,7 +25,9 @@ class Switch:
             rules.append(
                 "ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 ether daddr != ff:ff:ff:ff:ff:ff counter drop"
             )
-        if self.loss_permille:
+        if self.loss_permille >= 1000:
+            rules.append("counter drop")
+        elif self.loss_permille > 0:
             rules.append(f"numgen random mod 1000 < {self.loss_permille} counter drop")
         lines = [
             "table bridge lab",
