@@ -1,0 +1,116 @@
+"""One distinct file of an image, and the reading, hashing and writing of ranges of a file."""
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from threading import Lock
+from typing import Final
+
+from anyio import from_thread
+
+CHUNK: Final = 1024 * 1024  # bytes read at once while hashing
+MOST_VECTORS: Final = 512  # blocks in one write; the kernel takes 1,024
+
+
+class Body:
+    """One distinct file of an image. Files of one digest share it, whatever their paths."""
+
+    __slots__ = (
+        "copies",
+        "digest",
+        "label",
+        "prefix",
+        "prefix_bytes",
+        "prefix_lock",
+        "prefix_pieces",
+        "size",
+        "suspect",
+        "whole",
+    )
+
+    def __init__(self, digest: bytes, size: int, label: str) -> None:
+        self.digest = digest
+        self.size = size  # bytes
+        self.label = label  # the path of its first file
+        self.copies: list[range] = []  # the pieces of each file that has these bytes
+        self.whole = False  # it is a blob
+        self.suspect = False  # an fsync of it failed: what the cache shows may not be what the disk has
+        self.prefix_lock = Lock()
+        self.restart_prefix()
+
+    def restart_prefix(self) -> None:
+        """Forget the running hash of the file's beginning."""
+        with self.prefix_lock:
+            self.prefix = hashlib.sha256()
+            self.prefix_bytes = 0
+            self.prefix_pieces = 0  # how many pieces of the first copy that is
+
+    def extend_prefix(self, pieces: Iterator[tuple[int, Sequence[bytes]]]) -> None:
+        """Hash proven pieces of the first copy, given as (piece, its bytes), while they continue the beginning."""
+        if not self.prefix_lock.acquire(blocking=False):
+            return  # another worker is at it; what it leaves is read at the end
+        try:
+            for piece, blocks in pieces:
+                if self.prefix_pieces >= len(self.copies[0]) or piece != self.copies[0][self.prefix_pieces]:
+                    return
+                for block in blocks:
+                    self.prefix.update(block)
+                    self.prefix_bytes += len(block)
+                self.prefix_pieces += 1
+        finally:
+            self.prefix_lock.release()
+
+    def matches(self, fd: int) -> bool:
+        """Hash what of the file was not hashed while it arrived, and compare. Runs in a worker."""
+        with self.prefix_lock:
+            for chunk in chunks(fd, self.prefix_bytes, self.size - self.prefix_bytes):
+                self.prefix.update(chunk)
+                self.prefix_bytes += len(chunk)
+            return self.prefix_bytes == self.size == os.fstat(fd).st_size and self.prefix.digest() == self.digest
+
+    def pieces(self) -> Iterator[int]:
+        """The pieces of all its copies."""
+        return (piece for copy in self.copies for piece in copy)
+
+
+def chunks(fd: int, offset: int, length: int) -> Iterator[bytes]:
+    """Read a range bit by bit; it ends early where the file does. In a worker, a cancelled caller ends it at once."""
+    while length > 0:
+        from_thread.check_cancelled()
+        data = os.pread(fd, min(CHUNK, length), offset)
+        if not data:
+            return
+        yield data
+        offset += len(data)
+        length -= len(data)
+
+
+def hash_range(fd: int, offset: int, length: int) -> bytes:
+    """SHA-256 of a range."""
+    digest = hashlib.sha256()
+    for data in chunks(fd, offset, length):
+        digest.update(data)
+    return digest.digest()
+
+
+def write_all(fd: int, blocks: Sequence[bytes | memoryview], offset: int) -> None:
+    """Write blocks one after the other from `offset` on, however little the kernel takes at once."""
+    left = [memoryview(block) for block in blocks if block]
+    while left:
+        taken = os.pwritev(fd, left[:MOST_VECTORS], offset)
+        if taken == 0:
+            raise OSError(errno.EIO, "the disk takes no more bytes")
+        offset += taken
+        whole = 0
+        while whole < len(left) and taken >= len(left[whole]):
+            taken -= len(left[whole])
+            whole += 1
+        del left[:whole]
+        if taken:
+            left[0] = left[0][taken:]
+
+
+def forget_cache(fd: int) -> None:
+    """Have the kernel read this file from disk the next time, not from memory."""
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)

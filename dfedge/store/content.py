@@ -1,0 +1,203 @@
+"""The bytes of one image on disk: each distinct file, whole under its digest or still partial, and what of it is held.
+
+All who deal with an image share its one Content, so that a file may become a blob, or a rotten blob a partial file
+again, under the feet of those who serve it.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar, TypeVarTuple
+
+import anyio
+from anyio import to_thread
+
+from dfedge.core.errors import Corrupt
+from dfedge.core.image.manifest import Manifest, Piece
+from dfedge.core.image.piecemap import PieceMap
+from dfedge.core.seams import ImageId
+from dfedge.core.units import short_digest
+from dfedge.store.body import Body, hash_range
+from dfedge.store.descriptor import Descriptors
+from dfedge.store.fault import disk_fault
+from dfedge.store.journal import Journal
+from dfedge.store.layout import Layout
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all images of a store share. The callbacks run on the event loop."""
+
+    layout: Layout
+    files: Descriptors
+    workers: anyio.CapacityLimiter  # threads that hash and write
+    degrade: Callable[[str], None]  # the disk failed us, for the reason given
+    wake: Callable[[], None]  # pieces wait to be made durable
+    completed: Callable[[ImageId], Awaitable[None]]  # every file of this image is a blob
+    demoted: Callable[[ImageId, bytes], Awaitable[None]]  # this image took a rotten blob out of the blobs, to mend it
+
+    async def work(self, job: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run a job in a worker thread. A cancelled caller waits for its end, so nothing is left half known."""
+        return await to_thread.run_sync(job, *args, limiter=self.workers)
+
+
+class Content:
+    """What is held of an image, and the reading of it. `holds` changes only on the event loop."""
+
+    def __init__(self, manifest: Manifest, image: ImageId, shared: Shared) -> None:
+        """Raises Corrupt where files of the manifest contradict each other."""
+        self.manifest = manifest
+        self.image = image
+        self.shared = shared
+        self.folder = shared.layout.partial_image(image)
+        self.journal = Journal(self.folder / "journal", image, manifest.pieces)
+        self.holds = PieceMap(manifest.pieces)
+        self.proved = PieceMap(manifest.pieces)  # hashed since the start
+        self.durable = PieceMap(manifest.pieces)  # journalled
+        self.held_bytes = 0
+        self.moving = anyio.Lock()  # the journal and the places of files change under it
+        self._bodies: dict[bytes, Body] = {}
+        self._alike: list[list[range]] = []  # for each file the pieces of those cut exactly alike, itself among them
+        self._gather()
+        if all(self._is_blob(body) for body in self.bodies):
+            self.holds, self.held_bytes = PieceMap.full(manifest.pieces), manifest.size
+            for body in self.bodies:
+                body.whole = True
+        else:
+            self.adopt_blobs()
+            self._believe_journal()
+
+    def _gather(self) -> None:
+        alike: dict[tuple[bytes, object, bytes], list[range]] = {}
+        for first, entry in zip(self.manifest.first_pieces, self.manifest.files, strict=True):
+            body = self._bodies.setdefault(entry.digest, Body(entry.digest, entry.size, entry.path))
+            if body.size != entry.size:
+                raise Corrupt(
+                    f"{self}: files {body.label!r} and {entry.path!r} have one digest, "
+                    f"but {body.size:,} and {entry.size:,} bytes"
+                )
+            pieces = range(first, first + entry.pieces)
+            body.copies.append(pieces)
+            same = alike.setdefault((entry.digest, entry.runs, entry.digests), [])
+            same.append(pieces)
+            self._alike.append(same)
+
+    def _believe_journal(self) -> None:
+        """Hold what an earlier start made durable, where its file is still there."""
+        if not self.journal.exists():
+            return
+        there = {id(body) for body in self.bodies if not body.whole and self.has_partial_file(body)}
+        for piece in self.journal.read():
+            if id(self.body(self.manifest.piece(piece))) in there:
+                for twin in self.twins(piece):
+                    self.hold((twin,))
+                    self.durable.add(twin)
+
+    def __str__(self) -> str:
+        return f"{self.manifest.name}:{self.manifest.version} ({short_digest(self.image)})"
+
+    @property
+    def bodies(self) -> Iterable[Body]:
+        """The distinct files."""
+        return self._bodies.values()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file is a blob."""
+        return all(body.whole for body in self.bodies)
+
+    def body(self, piece: Piece) -> Body:
+        """The file that this piece is in."""
+        return self._bodies[self.manifest.files[piece.file].digest]
+
+    def body_of(self, digest: bytes) -> Body | None:
+        """The file of this digest, if the image has one."""
+        return self._bodies.get(digest)
+
+    def place(self, body: Body) -> Path:
+        """Where a file lies now."""
+        return self.shared.layout.blob(body.digest) if body.whole else self.partial_file(body)
+
+    def partial_file(self, body: Body) -> Path:
+        """Where a file lies while it is not whole."""
+        return self.folder / body.digest.hex()
+
+    def has_partial_file(self, body: Body) -> bool:
+        """Whether the partial file is there in its full length."""
+        return _has_size(self.partial_file(body), body.size)
+
+    def twins(self, piece: int) -> Iterator[int]:
+        """This piece, and the same piece of files that are cut exactly alike."""
+        file = self.manifest.piece(piece).file
+        within = piece - self.manifest.first_pieces[file]
+        return (pieces[within] for pieces in self._alike[file])
+
+    def adopt_blobs(self) -> None:
+        """Hold the pieces of every file that is a blob by now; one of another size is not believed."""
+        for body in self.bodies:
+            if not body.whole and self._is_blob(body):
+                body.whole = True
+                self.hold(body.pieces())
+
+    def _is_blob(self, body: Body) -> bool:
+        return _has_size(self.shared.layout.blob(body.digest), body.size)
+
+    def hold(self, pieces: Iterable[int]) -> None:
+        """Count pieces as held; their bytes are proven and written."""
+        for piece in pieces:
+            if piece not in self.holds:
+                self.holds.add(piece)
+                self.held_bytes += self.manifest.piece(piece).length
+
+    def lose(self, pieces: Iterable[int]) -> None:
+        """Count pieces as not held."""
+        for piece in pieces:
+            if piece in self.holds:
+                self.holds.discard(piece)
+                self.held_bytes -= self.manifest.piece(piece).length
+            self.proved.discard(piece)
+            self.durable.discard(piece)
+
+    def borrow(self, body: Body) -> AbstractContextManager[int]:
+        """Lend a descriptor to read a file, wherever it lies at this moment. Raises OSError."""
+        blob, partial = self.shared.layout.blob(body.digest), self.partial_file(body)
+        first, second = (blob, partial) if body.whole else (partial, blob)
+        return self.shared.files.borrow(first, otherwise=second)  # a worker may just be moving it
+
+    def read(self, piece: int, offset: int, length: int) -> bytes:
+        """Read a block of a held piece. Raises Corrupt where it is not held or the disk fails."""
+        if piece not in self.holds:
+            raise Corrupt(f"{self}: piece {piece} is not held")
+        where = self.manifest.piece(piece)
+        if offset < 0 or offset + length > where.length:
+            raise Corrupt(f"{self}: piece {piece} has {where.length:,} bytes, not {offset + length:,}")
+        body = self.body(where)
+        try:
+            with self.borrow(body) as fd:
+                data = os.pread(fd, length, where.offset + offset)
+        except OSError as error:
+            raise disk_fault(self.place(body), f"piece {piece} can't be read", error) from error
+        if len(data) != length:
+            raise Corrupt(f"{self.place(body)}: piece {piece} ends {length - len(data):,} bytes early")
+        return data
+
+    def hash_piece(self, piece: int) -> bool:
+        """Whether the piece on disk matches its digest. Runs in a worker."""
+        where = self.manifest.piece(piece)
+        try:
+            with self.borrow(self.body(where)) as fd:
+                return hash_range(fd, where.offset, where.length) == where.digest
+        except OSError:
+            return False
+
+
+def _has_size(path: Path, size: int) -> bool:
+    try:
+        return path.lstat().st_size == size
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,86 @@
+"""Open files, kept open while they are used and closed when they are many."""
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+MOST: Final = 64  # descriptors; a soft limit of 1,024 leaves the rest to sockets
+
+
+class _Open:
+    __slots__ = ("fd", "stale", "users")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.users = 0
+        self.stale = False
+
+
+class Descriptors:
+    """A bounded set of open files by path, least recently used out first. Safe to use from worker threads."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._open: OrderedDict[tuple[Path, int], _Open] = OrderedDict()
+        self._lock = Lock()
+
+    @contextmanager
+    def borrow(self, path: Path, flags: int = os.O_RDONLY, otherwise: Path | None = None) -> Iterator[int]:
+        """Lend a descriptor for the time of the block; it is not closed under its user. Raises OSError.
+
+        `otherwise` is where the file may have been moved to meanwhile.
+        """
+        try:
+            entry = self._take((path, flags))
+        except FileNotFoundError:
+            if otherwise is None:
+                raise
+            entry = self._take((otherwise, flags))
+        try:
+            yield entry.fd
+        finally:
+            self._give_back(entry)
+
+    def _take(self, key: tuple[Path, int]) -> _Open:
+        with self._lock:
+            entry = self._open.get(key)
+            if entry is None:
+                entry = _Open(os.open(key[0], key[1] | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+                self._open[key] = entry
+                self._shrink()
+            else:
+                self._open.move_to_end(key)
+            entry.users += 1
+            return entry
+
+    def _give_back(self, entry: _Open) -> None:
+        with self._lock:
+            entry.users -= 1
+            if entry.stale and entry.users == 0:
+                os.close(entry.fd)
+
+    def forget(self, path: Path) -> None:
+        """Close what is open of a path that was renamed or removed, once its users are done."""
+        with self._lock:
+            for key in [key for key in self._open if key[0] == path]:
+                self._discard(key)
+
+    def close(self) -> None:
+        """Close everything."""
+        with self._lock:
+            for key in list(self._open):
+                self._discard(key)
+
+    def _shrink(self) -> None:
+        for key in list(self._open)[: max(0, len(self._open) - self._most)]:
+            self._discard(key)
+
+    def _discard(self, key: tuple[Path, int]) -> None:
+        entry = self._open.pop(key)
+        entry.stale = True
+        if entry.users == 0:
+            os.close(entry.fd)

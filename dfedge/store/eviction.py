@@ -1,0 +1,76 @@
+"""What to give up when room is needed. Pure: no disk, no clock."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An image that is here, whole or in part, and what it takes."""
+
+    image: bytes
+    label: str  # name:version
+    last_used: float  # seconds since 1970
+    pinned: bool
+    in_use: bool  # leased, or being fetched or served
+    files: tuple[tuple[bytes, int], ...]  # (digest, bytes) of each distinct file; images may share them
+    own_bytes: int = 0  # bytes that are in no shared file, such as a partial image's
+
+
+@dataclass(frozen=True, slots=True)
+class Eviction:
+    """Something to remove, what that frees, and why it is this one."""
+
+    image: bytes | None  # none: a leftover that belongs to no image
+    label: str
+    nbytes: int
+    reason: str
+
+
+def plan(images: Iterable[Candidate], need_bytes: int) -> list[Eviction]:
+    """Choose what to remove to free `need_bytes`, least recently used first, and no more than it takes.
+
+    What is pinned or in use is never chosen, and a file counts once the last image that has it goes. Where all there
+    is does not suffice, all of it is returned: the caller compares the sum.
+    """
+    if need_bytes <= 0:
+        return []
+    images = list(images)
+    movable = sorted(
+        (one for one in images if not one.pinned and not one.in_use), key=lambda one: (one.last_used, one.image)
+    )
+    chosen: list[Candidate] = []
+    for one in movable:
+        if freed(images, chosen) >= need_bytes:
+            break
+        chosen.append(one)
+    if freed(images, chosen) >= need_bytes:
+        for one in reversed(chosen):  # what was chosen on the way, but turned out not to be needed, stays
+            rest = [other for other in chosen if other is not one]
+            if freed(images, rest) >= need_bytes:
+                chosen = rest
+    evictions = []
+    for count, one in enumerate(chosen):
+        gain = freed(images, chosen[: count + 1]) - freed(images, chosen[:count])
+        evictions.append(Eviction(one.image, one.label, gain, _reason(one)))
+    return evictions
+
+
+def freed(images: Iterable[Candidate], chosen: Iterable[Candidate]) -> int:
+    """Bytes that removing `chosen` frees, given all the images that are here."""
+    users = Counter(digest for one in images for digest, _ in one.files)
+    total = 0
+    for one in chosen:
+        total += one.own_bytes
+        for digest, nbytes in one.files:
+            users[digest] -= 1
+            if users[digest] == 0:
+                total += nbytes
+    return total
+
+
+def _reason(one: Candidate) -> str:
+    day = datetime.fromtimestamp(one.last_used, UTC).date().isoformat()
+    return f"not pinned, not in use, and used last on {day}"

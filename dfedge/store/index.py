@@ -1,0 +1,162 @@
+"""The index: which images are here, in SQLite. It holds nothing that the files can't give back.
+
+The index names an image as complete only when its files are blobs and synced.
+"""
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dfedge.core.image.manifest import Manifest
+from dfedge.core.seams import ImageId
+
+SCHEMA: Final = 1
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS images (
+    image BLOB PRIMARY KEY, name TEXT NOT NULL, version TEXT NOT NULL, created INTEGER NOT NULL, size INTEGER NOT NULL,
+    signer TEXT NOT NULL, complete INTEGER NOT NULL, pinned INTEGER NOT NULL, added REAL NOT NULL,
+    last_used REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS files (
+    image BLOB NOT NULL, digest BLOB NOT NULL, size INTEGER NOT NULL, PRIMARY KEY (image, digest)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS files_by_digest ON files (digest);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An image in the index. Times are seconds since 1970."""
+
+    image: ImageId
+    name: str
+    version: str
+    created: int
+    size: int  # bytes
+    signer: str
+    complete: bool
+    pinned: bool
+    added: float
+    last_used: float
+
+    @property
+    def label(self) -> str:
+        """How people call it."""
+        return f"{self.name}:{self.version}"
+
+
+class Index:
+    """The database. Every write is one short transaction; none is made unless something changed."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    @classmethod
+    def open(cls, path: Path) -> "Index":
+        """Open or make the index; one that is broken or of another schema is thrown away and made empty."""
+        try:
+            return cls._connect(path)
+        except sqlite3.DatabaseError:
+            cls.delete(path)
+            return cls._connect(path)
+
+    @staticmethod
+    def delete(path: Path) -> None:
+        """Remove the index's files."""
+        for suffix in ("", "-wal", "-shm", "-journal"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+    @classmethod
+    def _connect(cls, path: Path) -> "Index":
+        database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")  # a lost last write is found again from the files
+            found = database.execute("PRAGMA user_version").fetchone()[0]
+            if found not in (0, SCHEMA) or database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                raise sqlite3.DatabaseError(f"schema {found}")
+            database.executescript(_TABLES)
+            database.execute(f"PRAGMA user_version = {SCHEMA}")
+            database.execute("SELECT image, name, version, created, size, signer, complete, pinned, added FROM images")
+        except sqlite3.DatabaseError:
+            database.close()
+            raise
+        path.chmod(0o600)
+        return cls(database)
+
+    def rows(self) -> list[Row]:
+        """All images."""
+        query = "SELECT image, name, version, created, size, signer, complete, pinned, added, last_used FROM images"
+        return [
+            Row(ImageId(bytes(image)), name, version, created, size, signer, bool(complete), bool(pinned), added, used)
+            for image, name, version, created, size, signer, complete, pinned, added, used in (
+                self._database.execute(query)
+            )
+        ]
+
+    def add(self, row: Row, manifest: Manifest) -> None:
+        """Name an image and its files."""
+        with self._transaction():
+            self.put(row)
+            self._database.executemany(
+                "INSERT OR REPLACE INTO files VALUES (?, ?, ?)",
+                [(row.image, entry.digest, entry.size) for entry in manifest.files],
+            )
+
+    def put(self, row: Row) -> None:
+        """Write what changed of an image."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (row.image, row.name, row.version, row.created, row.size, row.signer, row.complete, row.pinned, row.added,
+             row.last_used),
+        )  # fmt: skip
+
+    def drop(self, image: ImageId) -> None:
+        """Name an image no more."""
+        with self._transaction():
+            self._database.execute("DELETE FROM images WHERE image = ?", (image,))
+            self._database.execute("DELETE FROM files WHERE image = ?", (image,))
+
+    def touch(self, uses: Mapping[ImageId, float]) -> None:
+        """Write when images were used last."""
+        with self._transaction():
+            self._database.executemany(
+                "UPDATE images SET last_used = ? WHERE image = ?", [(when, image) for image, when in uses.items()]
+            )
+
+    def files(self) -> dict[ImageId, list[tuple[bytes, int]]]:
+        """(digest, bytes) of each distinct file, by image."""
+        found: dict[ImageId, list[tuple[bytes, int]]] = {}
+        for image, digest, size in self._database.execute("SELECT image, digest, size FROM files"):
+            found.setdefault(ImageId(bytes(image)), []).append((bytes(digest), size))
+        return found
+
+    def images_with(self, digest: bytes) -> list[ImageId]:
+        """The images that have this file."""
+        query = "SELECT image FROM files WHERE digest = ?"
+        return [ImageId(bytes(image)) for (image,) in self._database.execute(query, (digest,))]
+
+    def unshared(self, image: ImageId) -> list[bytes]:
+        """Digests of the files that only this image has."""
+        query = "SELECT digest FROM files WHERE image = ? AND digest NOT IN (SELECT digest FROM files WHERE image <> ?)"
+        return [bytes(digest) for (digest,) in self._database.execute(query, (image, image))]
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._database)
+
+
+class _Transaction:
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def __enter__(self) -> None:
+        self._database.execute("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        self._database.execute("ROLLBACK" if kind else "COMMIT")

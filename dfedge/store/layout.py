@@ -1,0 +1,98 @@
+"""Where things lie under the state folder, and that the folder is ours alone."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from dfedge.core.errors import Refused
+from dfedge.core.seams import ImageId
+
+STAGE_PREFIX = "stage-"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of the store. Making one touches nothing; `prepare` makes the folders."""
+
+    state: Path
+
+    @property
+    def blobs(self) -> Path:
+        """Complete files by digest, as in an OCI image layout."""
+        return self.state / "blobs" / "sha256"
+
+    @property
+    def manifests(self) -> Path:
+        """Manifests, their signatures, signers and pins."""
+        return self.state / "manifests"
+
+    @property
+    def partial(self) -> Path:
+        """A folder for each image that is still being fetched or published."""
+        return self.state / "partial"
+
+    @property
+    def index(self) -> Path:
+        """The SQLite database; it holds nothing that the files can't give back."""
+        return self.state / "index.sqlite3"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one agent of this state folder."""
+        return self.state / "lock"
+
+    def blob(self, digest: bytes) -> Path:
+        """The complete file of this SHA-256."""
+        return self.blobs / digest.hex()
+
+    def partial_image(self, image: ImageId) -> Path:
+        """The folder of an image that is still being fetched."""
+        return self.partial / image.hex()
+
+    def prepare(self) -> None:
+        """Make the folders, 0700. Raises Refused where one is a link, not ours, or writable by others."""
+        make_own_folder(self.state)
+        for folder in (self.state / "blobs", self.blobs, self.manifests, self.partial):
+            make_own_folder(folder)
+
+
+def make_own_folder(path: Path) -> None:
+    """Make a folder, 0700, or check one that is there. Raises Refused that says what is wrong with it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise Refused(f"{path}: can't be made a folder: {error.strerror}", hint=f"ls -ld {path}") from error
+    if stat.S_ISLNK(found.st_mode):
+        raise Refused(f"{path}: is a link to {path.readlink()}, a folder of ours must not be one", hint=f"rm {path}")
+    if found.st_uid != os.geteuid():
+        raise Refused(f"{path}: belongs to uid {found.st_uid}, we are uid {os.geteuid()}", hint=f"ls -ld {path}")
+    if found.st_mode & 0o022:
+        raise Refused(
+            f"{path}: others may write to it (mode {stat.S_IMODE(found.st_mode):04o})", hint=f"chmod go-w {path}"
+        )
+
+
+def sync_folder(path: Path) -> None:
+    """Make names made, renamed or removed in a folder survive a power cut."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a small file so that after a power cut it is there whole or not at all; its folder is not synced."""
+    draft = path.with_name(path.name + ".tmp")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    draft.rename(path)
