@@ -29,6 +29,7 @@ class Peer:
     shown: PieceMap  # what it shows us
     complete: bool  # it holds everything, shown or not
     everywhere: bool = False  # counted in Rarity.everywhere
+    steers: bool = False  # it came as a seed that shows us a part at a time
     choked_by: bool = True  # it does not serve us
     snubbed: bool = False
     served: bool = False  # we serve it

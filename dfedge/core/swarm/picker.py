@@ -155,11 +155,12 @@ class Picker:
         return max(self._policy.snub_s, self._policy.patience * self.service_s)
 
     def _fill_after(self, peer: Peer, now: float, out: list[Action]) -> None:
-        while self._waiting and self._pieces_out < self._policy.most_asked(len(self._peers)):
-            first = self._peers.get(next(iter(self._waiting)))
-            self._waiting.pop(next(iter(self._waiting)))
-            if first is not None and first.owing < peer.owing:
-                self.fill(first, now, out)
+        for waiting in list(self._waiting):
+            if self._pieces_out >= self._policy.most_asked(len(self._peers)):
+                break
+            del self._waiting[waiting]
+            if waiting in self._peers:
+                self.fill(self._peers[waiting], now, out)
         self.fill(peer, now, out)
         if not peer.owing and not self._rarity.wanted:
             self._endgame(peer, now, out)

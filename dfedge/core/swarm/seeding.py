@@ -34,6 +34,7 @@ class Taker:
     pending: dict[int, float] = field(default_factory=dict)  # shown and not had: when shown
     backlog: dict[int, tuple[float, float]] = field(default_factory=dict)  # had first-hand, no second copy: shown, had
     pace: float = 0.0  # usual seconds from given to second copy; 0.0 before the first
+    taken: int = 0  # pieces it has had of us
     aged: int = 0  # of its pieces in a row that nobody fetched from it
     queue: list[int] = field(default_factory=list)  # pieces it lacks, the rarest last
     dry_until: float = 0.0  # no need to look for such pieces again before
@@ -112,6 +113,7 @@ class Seeding:
             self._left -= 1
         shown = taker.pending.pop(piece, None)
         if shown is not None:
+            taker.taken += 1
             self._delay += (now - shown - self._delay) * (_EWMA if self._delay else 1.0)
         owner = self._gifts.get(piece)
         if owner is taker and shown is not None and self._rarity.copies(piece) < 2:
@@ -175,7 +177,7 @@ class Seeding:
         for taker in takers:
             load = len(taker.pending)
             if ample:
-                if load >= self._open_window:
+                if load >= self._ahead(taker):
                     continue
                 pace = 1.0
             else:
@@ -198,8 +200,14 @@ class Seeding:
         """How many more pieces, which others have too, to show to a peer."""
         have = len(taker.pending)
         if ample:
-            return self._open_window - have if have <= self._open_window // 2 else 0
+            window = self._ahead(taker)
+            return window - have if have <= window // 2 else 0
         return max(0, (self._policy.window if taker.aged >= self._policy.window else 1) - have)
+
+    def _ahead(self, taker: Taker) -> int:
+        """How many pieces to show ahead where seeds are no fewer than leechers. It grows as they are taken: of a
+        fleet that starts together, the first to join must not get more than its share."""
+        return min(self._open_window, self._policy.window + taker.taken)
 
     def _give(self, taker: Taker, piece: int, now: float, shows: dict[NodeId, list[int]]) -> None:
         taker.pending.pop(piece, None)

@@ -155,6 +155,7 @@ class Swarm:
             self._left(self.peers[event.peer], now, out)
         peer = Peer(event.peer, event.holds.copy(), event.complete or event.holds.complete)
         peer.last_byte = now
+        peer.steers = peer.complete and not peer.shown.complete
         self.peers[peer.id] = peer
         if peer.shown.complete:
             peer.everywhere = True
@@ -238,7 +239,7 @@ class Swarm:
         if piece in self.holds:
             return
         self.holds.add(piece)
-        out.extend(Show(peer.id, (piece,)) for peer in self.peers.values() if self.complete or piece not in peer.shown)
+        out.extend(Show(peer.id, (piece,)) for peer in self.peers.values() if self.complete or _cares(peer, piece))
         self._picker.proven(piece, sender, now, out)
         if self.complete:
             if self._seeding is None:
@@ -270,3 +271,8 @@ class Swarm:
     def _steer(self, now: float, out: list[Action]) -> None:
         if self._seeding is not None:
             self._seeding.steer(now, out)
+
+
+def _cares(peer: Peer, piece: int) -> bool:
+    """Whether a peer lacks the piece, or is a seed that decides by it what to show to whom."""
+    return piece not in peer.shown or peer.steers
