@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from dfedge import __version__
 from dfedge.cli.output import Output
 from dfedge.core.errors import DfedgeError, NoSpace, Refused, UsageError
 
@@ -19,9 +18,6 @@ class Terminated(BaseException):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if words == ["--version"]:  # before anything is loaded
-        print(f"dfedge {__version__}")  # noqa: T201
-        return 0
     out = Output(json="--json" in words, quiet="-q" in words or "--quiet" in words)
     signal.signal(signal.SIGTERM, _terminate)
     try:

@@ -34,7 +34,7 @@ CONFIG_FILE: Final = Path("/etc/dfedge/dfedge.toml")
 MIB: Final = 1024 * 1024
 
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_PEER: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?")
+_PEER: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]|[A-Za-z0-9_][A-Za-z0-9._-]*)(?::(\d{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,15 +99,15 @@ def whole_number(lowest: int, highest: int) -> Kind:
     return Kind(read, read_text)
 
 
-def _measure(parse: Callable[[str], object], bare_unit: str) -> Kind:
-    """A quantity with its unit in a text; where a bare number has a plain meaning (bytes, seconds), that too."""
+def _measure(parse: Callable[[str], object], what: str, *, bare: bool) -> Kind:
+    """A quantity with its unit in a text; where a `bare` number has a plain meaning (bytes, seconds), that too."""
 
     def read(value: object) -> object:
         if isinstance(value, str):
             return parse(value)
-        if bare_unit and type(value) is int and value >= 0:
+        if bare and type(value) is int and value >= 0:
             return parse(str(value))
-        return parse(_shown(value).strip('"'))
+        raise ValueError(f"{_shown(value)} is not {what}")
 
     return Kind(read, parse)
 
@@ -124,9 +124,9 @@ def checked(kind: Kind, check: Callable[[str], object]) -> Kind:
 FLAG: Final = Kind(_flag, _flag_text)
 TEXT: Final = Kind(_text, _text)
 TEXTS: Final = Kind(_texts, _texts_text)
-SIZE: Final = _measure(parse_size, "bytes")
-RATE: Final = _measure(parse_rate, "")
-DURATION: Final = _measure(parse_duration, "s")
+SIZE: Final = _measure(parse_size, 'a size; write one as in "10 GiB"', bare=True)
+RATE: Final = _measure(parse_rate, 'a rate; write a size per second, as in "10 MB/s" or "50 Mbit/s"', bare=False)
+DURATION: Final = _measure(parse_duration, 'a duration; write one as in "10m" or "1h 30m"', bare=True)
 
 
 def files(main: Path) -> list[Path]:
