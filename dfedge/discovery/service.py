@@ -2,7 +2,6 @@
 
 import ipaddress
 import logging
-import socket
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from dfedge.core.seams import NodeId
+from dfedge.discovery.address import dialable
 from dfedge.discovery.interface import Interface
-from dfedge.discovery.roster import CAPACITY, MAX_ADDRESSES, Sighting
+from dfedge.discovery.roster import CAPACITY, Sighting
 from dfedge.discovery.text import Text, decode, encode
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ UNFINISHED: Final = 64  # names of which we heard, but not yet where they are
 RESOLVE_MS: Final = 2000
 RESOLVERS: Final = 4
 REPEAT_S: Final = 60.0  # between announcements, and a second more for each node: a network that healed says nothing
-
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 log = logging.getLogger("dfedge.discovery")
 
@@ -50,7 +48,6 @@ class Service:
         self._text: Final = text
         self._port: Final = port
         self._interfaces: Final = interfaces
-        self._addresses: Final = [address for one in interfaces for address in one.addresses]
         self._on_sighting: Final = on_sighting
         self._on_gone: Final = on_gone
         self._ids: Final[OrderedDict[str, NodeId]] = OrderedDict()  # by instance, for goodbyes
@@ -128,7 +125,7 @@ class Service:
             self._port,
             properties=encode(self._text),
             server=f"dfedge-{self._text.id[:20]}.local.",  # of the id, so that address records never clash
-            parsed_addresses=[str(address.ip) for address in self._addresses],
+            parsed_addresses=[str(address.ip) for one in self._interfaces for address in one.addresses],
         )
 
     async def _repeat(self, info: "ServiceInfo") -> None:
@@ -195,38 +192,8 @@ class Service:
         self._ids.move_to_end(info.name)
         if len(self._ids) > CAPACITY:
             self._ids.popitem(last=False)
-        for host in self._dialable(info.parsed_scoped_addresses(IPVersion.All)):
+        for host in dialable(info.parsed_scoped_addresses(IPVersion.All), self._interfaces):
             self._on_sighting(Sighting(text.id, host, info.port or 0, "mdns", instance))
-
-    def _dialable(self, offered: list[str]) -> list[str]:
-        """Addresses that may be a neighbour's, on-link ones first. Off the link, only private ones: else anybody on
-        the LAN could send a fleet to knock at a stranger's door."""
-        near, far = [], []
-        for written in offered[: 2 * MAX_ADDRESSES]:
-            try:
-                address = ipaddress.ip_address(written)
-            except ValueError:
-                continue
-            if address.is_loopback or address.is_multicast or address.is_unspecified:
-                continue
-            if isinstance(address, ipaddress.IPv6Address) and address.is_link_local:
-                near += self._scoped(address)
-            elif any(address in one.network for one in self._addresses if one.version == address.version):
-                near.append(str(address))
-            elif address.is_private:
-                far.append(str(address))
-        near.sort(key=lambda host: (":" in host, "%" in host))
-        return [*near, *far][:MAX_ADDRESSES]
-
-    def _scoped(self, address: ipaddress.IPv6Address) -> list[str]:
-        """A link-local address with the name of the interface that it was heard on, or may be on."""
-        bare = str(address).partition("%")[0]
-        if address.scope_id and address.scope_id.isdigit():
-            try:
-                return [f"{bare}%{socket.if_indextoname(int(address.scope_id))}"]
-            except (OSError, OverflowError):
-                return []
-        return [f"{bare}%{one.name}" for one in self._interfaces if any(a.version == 6 for a in one.addresses)]
 
 
 def _binding(interfaces: tuple[Interface, ...]) -> list[str]:

@@ -3,7 +3,8 @@
 import fcntl
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,9 @@ PREFIX: Final = "dfl-"
 
 def hold(tag: str) -> int:
     """Take the lock of a new LAN; returns the descriptor that holds it. The kernel lets go when the owner dies."""
-    descriptor = os.open(locks() / tag, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with _one_at_a_time():
+        descriptor = os.open(locks() / tag, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return descriptor
 
 
@@ -28,6 +30,11 @@ def release(tag: str, descriptor: int) -> None:
 def clean() -> list[str]:
     """Remove the namespaces of dead owners and kill what still runs in them; returns their names."""
     prepare()
+    with _one_at_a_time():
+        return _clean()
+
+
+def _clean() -> list[str]:
     removed = []
     alive: dict[str, bool] = {}
     for namespace in sorted(path.name for path in NAMESPACES.glob(f"{PREFIX}*")):
@@ -37,7 +44,7 @@ def clean() -> list[str]:
         if not alive[tag]:
             remove(namespace)
             removed.append(namespace)
-    for path in locks().glob("*"):
+    for path in locks().glob("[!.]*"):
         if not _is_held(path):
             path.unlink(missing_ok=True)
     return removed
@@ -63,3 +70,11 @@ def _is_held(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Between making a lock file and locking it a LAN looks dead: nobody may clean then."""
+    with (locks() / ".all").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
