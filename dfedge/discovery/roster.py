@@ -128,7 +128,10 @@ class Roster:
             known.dialled = None
             if address is None:
                 known.heard = now
-        if address is None or node == self.own:
+        if address is None:
+            return
+        if node == self.own:
+            self._pause_own(address, now)
             return
         route = self._settle(node, address, now)
         route.proven, route.heard = now, now
@@ -245,6 +248,12 @@ class Roster:
                 self._evict(proven_too=True)
             return _Route(node, *address, "pex", "", now)
         return named
+
+    def _pause_own(self, address: Address, now: float) -> None:
+        """One list of peers for the whole fleet names us too."""
+        if (route := self._find((None, *address))) is not None:
+            route.dialled, route.reason = None, "that is this node"
+            route.not_before = now + LONGEST_WAIT_S
 
     def _list(self, sighting: Sighting, now: float) -> None:
         address = (sighting.host, sighting.port)

@@ -113,6 +113,14 @@ def test_another_board_at_a_listed_address_is_accepted_after_one_failure(roster:
     assert roster.dials(20.0, NOBODY, 1) == [Candidate(None, "192.0.2.7", 7411)]
 
 
+def test_a_node_that_is_on_its_own_list_of_peers_leaves_itself_alone(roster: Roster) -> None:
+    roster.heard(seen(None, "192.0.2.7", via="static"), 0.0)
+    roster.dials(0.0, NOBODY, 1)
+    roster.proven(OWN, ("192.0.2.7", 7411), 0.0)
+    assert roster.dials(LONGEST_WAIT_S - 1, NOBODY, 1) == []
+    assert roster.views(1.0)[0].reason == "that is this node"
+
+
 def test_a_goodbye_cannot_cut_off_a_node_that_answers(roster: Roster) -> None:
     roster.heard(seen(1), 0.0)
     roster.heard(seen(2), 0.0)
