@@ -94,7 +94,7 @@ class Member:
             lines = (self.folder / "agent.log").read_text(encoding="utf-8", errors="replace").split("\n")
         except OSError:
             return "it wrote no log"
-        last = [line for line in lines if line.strip()]
+        last = [line for line in lines if line.strip() and not line.startswith("  try: ")]
         return f"its log ends: {last[-1]}" if last else "its log is empty"
 
 
