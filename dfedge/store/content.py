@@ -23,7 +23,7 @@ from dfedge.store.body import Body, hash_range
 from dfedge.store.descriptor import Descriptors
 from dfedge.store.fault import disk_fault
 from dfedge.store.journal import Journal
-from dfedge.store.layout import Layout
+from dfedge.store.layout import Layout, has_size
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -129,7 +129,7 @@ class Content:
 
     def has_partial_file(self, body: Body) -> bool:
         """Whether the partial file is there in its full length."""
-        return _has_size(self.partial_file(body), body.size)
+        return has_size(self.partial_file(body), body.size)
 
     def twins(self, piece: int) -> Iterator[int]:
         """This piece, and the same piece of files that are cut exactly alike."""
@@ -145,7 +145,7 @@ class Content:
                 self.hold(body.pieces())
 
     def _is_blob(self, body: Body) -> bool:
-        return _has_size(self.shared.layout.blob(body.digest), body.size)
+        return has_size(self.shared.layout.blob(body.digest), body.size)
 
     def hold(self, pieces: Iterable[int]) -> None:
         """Count pieces as held; their bytes are proven and written."""
@@ -194,10 +194,3 @@ class Content:
                 return hash_range(fd, where.offset, where.length) == where.digest
         except OSError:
             return False
-
-
-def _has_size(path: Path, size: int) -> bool:
-    try:
-        return path.lstat().st_size == size
-    except FileNotFoundError:
-        return False

@@ -37,6 +37,10 @@ class HeldImage:
         """Bytes of the pieces held."""
         return self._content.held_bytes
 
+    def twins(self, piece: int) -> Iterable[int]:
+        """The pieces with the same bytes as this one, itself included: they are stored together."""
+        return self._content.twins(piece)
+
     async def put(self, piece: int, blocks: Sequence[bytes]) -> Outcome:
         """Take nothing: an image that is not being fetched. Raises Refused for a piece it lacks."""
         if piece in self.holds:

@@ -4,11 +4,12 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from dfedge.core.errors import Refused
 from dfedge.core.seams import ImageId
 
-STAGE_PREFIX = "stage-"
+STAGE_PREFIX: Final = "stage-"  # of the folders of images that are being published
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,14 @@ def make_own_folder(path: Path) -> None:
         raise Refused(
             f"{path}: others may write to it (mode {stat.S_IMODE(found.st_mode):04o})", hint=f"chmod go-w {path}"
         )
+
+
+def has_size(path: Path, size: int) -> bool:
+    """Whether a file is there, of just this many bytes."""
+    try:
+        return path.lstat().st_size == size
+    except FileNotFoundError:
+        return False
 
 
 def sync_folder(path: Path) -> None:

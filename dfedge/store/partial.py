@@ -44,6 +44,9 @@ class PartialImage(HeldImage):
         content = self._content
         async with content.moving:
             content.adopt_blobs()
+            if content.complete:
+                self.reused = content.held_bytes
+                return
             try:
                 found = await content.shared.work(self._prepare)
                 for piece in found:
@@ -190,6 +193,8 @@ class PartialImage(HeldImage):
             try:
                 await content.shared.work(self._sync, body)
                 synced[body] = pieces
+            except FileNotFoundError:  # the image was removed meanwhile
+                continue
             except OSError as error:
                 await self._distrust(body, pieces, error)
         done = [piece for pieces in synced.values() for piece in pieces if piece in content.holds]

@@ -1,0 +1,205 @@
+"""Taking files in to be published: each is read once, hashed twice (pieces, whole) and copied on the way."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from queue import Queue
+from threading import Thread
+from typing import Final, Protocol
+
+from anyio import from_thread
+
+from dfedge.core.errors import Corrupt, Refused
+from dfedge.core.image.manifest import MAX_PIECE, MIN_PIECE, FileEntry, Manifest
+from dfedge.core.image.name import check_path
+from dfedge.store.body import CHUNK, write_all
+from dfedge.store.content import Shared
+from dfedge.store.fault import disk_fault
+from dfedge.store.layout import has_size
+from dfedge.store.output import reflink
+
+MEDIA_TYPE: Final = "application/octet-stream"
+BUFFERS: Final = 4  # of CHUNK bytes each, in turn
+
+
+class Committer(Protocol):
+    """What the store does with a stage whose manifest is signed."""
+
+    async def __call__(self, stage: "Stage", manifest: Manifest, raw: bytes, signature: bytes, signer: str) -> None: ...
+
+
+class Stage:
+    """Files on their way to be an image. Made by `Store.stage`; it ends with `commit` or `discard`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        expected: int,
+        shared: Shared,
+        make_room: Callable[[int], Awaitable[None]],
+        commit: Committer,
+        closed: Callable[["Stage"], None],
+    ) -> None:
+        """`expected` is how many bytes room was made for."""
+        self.files: dict[bytes, Path] = {}  # by digest
+        self.outstanding = expected  # bytes for which room was made, not yet written
+        self._folder = folder
+        self._shared = shared
+        self._make_room = make_room
+        self._commit = commit
+        self._closed = closed
+        self._count = 0
+
+    async def add(self, path: str, fd: int, mode: int, piece_length: int) -> FileEntry:
+        """Copy and hash an open file, in pieces of `piece_length` bytes; `path` is its place in the image.
+
+        Raises Refused if it is no regular file or changes meanwhile, NoSpace or Corrupt where our disk fails,
+        ValueError for a path or piece length that no manifest may have.
+        """
+        check_path(path)
+        if not MIN_PIECE <= piece_length <= MAX_PIECE:
+            raise ValueError(f"pieces of {piece_length:,} bytes; {MIN_PIECE:,} to {MAX_PIECE:,} are allowed")
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
+            raise Refused(f"{path}: is not a regular file", hint="dfedge publish --help")
+        if before.st_size > self.outstanding:
+            await self._make_room(before.st_size - self.outstanding)
+            self.outstanding = before.st_size
+        self._count += 1
+        staged = self._folder / str(self._count)
+        try:
+            digest, digests = await self._shared.work(self._take_in, path, fd, staged, piece_length)
+        except OSError as error:
+            raise disk_fault(staged, f"{path} can't be taken in", error) from error
+        self.outstanding = max(0, self.outstanding - before.st_size)
+        if digest in self.files or has_size(self._shared.layout.blob(digest), before.st_size):
+            await self._shared.work(staged.unlink)
+        else:
+            self.files[digest] = staged
+        count, rest = divmod(before.st_size, piece_length)
+        runs = tuple(run for run in ((piece_length, count), (rest, 1)) if run[0] and run[1])
+        return FileEntry(path, before.st_size, digest, MEDIA_TYPE, mode & 0o777, runs, digests)
+
+    def _take_in(self, path: str, source: int, staged: Path, piece_length: int) -> tuple[bytes, bytes]:
+        before = _state(source)
+        out = os.open(staged, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            cloned = reflink(source, out)
+            reading = _Reading(out if cloned else source, before[0], piece_length, None if cloned else out)
+            digest, digests = reading.run()
+        except EOFError:
+            raise _changed(path) from None
+        finally:
+            os.close(out)
+        if _state(source) != before:
+            raise _changed(path)
+        return digest, digests
+
+    async def commit(self, manifest: Manifest, raw: bytes, signature: bytes, signer: str) -> None:
+        """Make the files an image of the store. `raw` is the manifest as signed; the signature has been verified.
+
+        Raises Refused where its name and version are taken, Corrupt where a file of it was never added.
+        """
+        await self._commit(self, manifest, raw, signature, signer)
+        await self.discard()
+
+    def install(self) -> None:
+        """Sync the files, then make them blobs. Runs in a worker; raises OSError."""
+        for digest, staged in self.files.items():
+            fd = os.open(staged, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                os.fsync(fd)
+                os.fchmod(fd, 0o444)
+            finally:
+                os.close(fd)
+            staged.rename(self._shared.layout.blob(digest))
+
+    async def discard(self) -> None:
+        """Remove what is left of it. It may be called again."""
+        await self._shared.work(self._remove)
+        self.files = {}
+        self.outstanding = 0
+        self._closed(self)
+
+    def _remove(self) -> None:
+        if self._folder.exists():
+            for path in self._folder.iterdir():
+                path.unlink()
+            self._folder.rmdir()
+
+
+class _Reading:
+    """One file, read once: this thread reads, hashes pieces and writes; another hashes the whole."""
+
+    def __init__(self, source: int, size: int, piece_length: int, copy: int | None) -> None:
+        self._source = source
+        self._size = size
+        self._piece_length = piece_length
+        self._copy = copy
+        self._whole = hashlib.sha256()
+        self._free: Queue[bytearray] = Queue()
+        self._filled: Queue[tuple[bytearray, int] | None] = Queue(BUFFERS)
+        for _ in range(BUFFERS):
+            self._free.put(bytearray(min(CHUNK, size) or 1))
+
+    def run(self) -> tuple[bytes, bytes]:
+        """SHA-256 of the whole and of each piece. Raises EOFError where it is shorter than it was, OSError."""
+        second = Thread(target=self._hash_whole, name="whole-file hash", daemon=True)
+        second.start()
+        try:
+            digests = self._read()
+        finally:
+            self._filled.put(None)
+            second.join()
+        return self._whole.digest(), digests
+
+    def _read(self) -> bytes:
+        digests = bytearray()
+        piece, room = hashlib.sha256(), self._piece_length
+        done = 0
+        while done < self._size:
+            from_thread.check_cancelled()
+            buffer = self._free.get()
+            got = os.preadv(self._source, [memoryview(buffer)[: self._size - done]], done)
+            if got == 0:
+                raise EOFError
+            self._filled.put((buffer, got))
+            if self._copy is not None:
+                write_all(self._copy, [memoryview(buffer)[:got]], done)
+            done += got
+            view = memoryview(buffer)[:got]
+            while view:
+                part = view[:room]
+                piece.update(part)
+                room -= len(part)
+                view = view[len(part) :]
+                if room == 0:
+                    digests += piece.digest()
+                    piece, room = hashlib.sha256(), self._piece_length
+        if room < self._piece_length:
+            digests += piece.digest()
+        return bytes(digests)
+
+    def _hash_whole(self) -> None:
+        while (item := self._filled.get()) is not None:
+            buffer, length = item
+            self._whole.update(memoryview(buffer)[:length])
+            self._free.put(buffer)
+
+
+def _state(fd: int) -> tuple[int, int, int]:
+    found = os.fstat(fd)
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _changed(path: str) -> Refused:
+    return Refused(f"{path}: changed while it was being published", hint="publish a copy that nobody writes to")
+
+
+def check_all_there(stage: Stage, manifest: Manifest, shared: Shared) -> None:
+    """Raises Corrupt where the manifest has a file that is neither staged nor here."""
+    for entry in manifest.files:
+        if entry.digest not in stage.files and not has_size(shared.layout.blob(entry.digest), entry.size):
+            raise Corrupt(f"{manifest.name}:{manifest.version}: {entry.path!r} was never taken in")

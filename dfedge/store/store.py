@@ -1,0 +1,345 @@
+"""The store: the one way to this node's images on disk."""
+
+import secrets
+import shutil
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+from weakref import WeakValueDictionary
+
+import anyio
+
+from dfedge.core.errors import Corrupt, NotFound, Refused
+from dfedge.core.image.manifest import Manifest, image_id
+from dfedge.core.seams import ImageId
+from dfedge.core.units import short_digest
+from dfedge.store.catalogue import Catalogue, StoredImage
+from dfedge.store.clearing import Clearing
+from dfedge.store.content import Content, Shared
+from dfedge.store.descriptor import Descriptors
+from dfedge.store.eviction import Eviction
+from dfedge.store.fault import disk_fault
+from dfedge.store.held import HeldImage
+from dfedge.store.housekeeping import Housekeeping
+from dfedge.store.ingest import Stage, check_all_there
+from dfedge.store.layout import STAGE_PREFIX, Layout, sync_folder
+from dfedge.store.lock import StateLock
+from dfedge.store.output import copy_out
+from dfedge.store.partial import PartialImage
+from dfedge.store.quota import Usage
+from dfedge.store.verify import Progress, VerifyReport, verify
+
+WORKERS: Final = 2  # threads that hash and write; more would only queue for the same disk
+RECENT: Final = 8  # images whose state is kept though nobody holds on to them
+
+
+class Store:
+    """This node's images. Made by `open`; `run` keeps its house, `close` lets the next agent in.
+
+    Signatures are verified by others, before `begin` and `commit`.
+    """
+
+    def __init__(
+        self, layout: Layout, lock: StateLock, quota: int | None, keep_free: int, now: Callable[[], float]
+    ) -> None:
+        """`open` is the way to make one."""
+        self._layout = layout
+        self._lock = lock
+        self._catalogue = Catalogue(layout, now)
+        self._partials: dict[ImageId, PartialImage] = {}
+        self._housekeeping = Housekeeping(self._partials.values, self._catalogue.write_uses)
+        self._shared = Shared(
+            layout, Descriptors(), anyio.CapacityLimiter(WORKERS), self._degrade, self._housekeeping.wake,
+            self._completed, self._demoted,
+        )  # fmt: skip
+        self._clearing = Clearing(
+            self._shared, self._catalogue, (quota, keep_free), self.in_use,
+            lambda: sum(stage.outstanding for stage in self._stages), self._dropped,
+        )  # fmt: skip
+        self._admission = anyio.Lock()  # what needs room, and what makes it, one at a time
+        self._contents: WeakValueDictionary[ImageId, Content] = WeakValueDictionary()
+        self._held: WeakValueDictionary[ImageId, HeldImage] = WeakValueDictionary()
+        self._recent: OrderedDict[ImageId, HeldImage] = OrderedDict()
+        self._held_bytes: dict[ImageId, int] = {}  # of partial images, as last seen
+        self._stages: set[Stage] = set()
+        self._leases: Counter[ImageId] = Counter()
+        self._degraded: str | None = None
+        self._look_at_partials()
+
+    @classmethod
+    def open(cls, state_dir: Path, quota: int | None, keep_free: int, now: Callable[[], float]) -> "Store":
+        """Open the store, and clear away what a killed agent left half done.
+
+        `quota` is the most it may hold and `keep_free` what it leaves on the disk, in bytes; `now` tells seconds since
+        1970. Raises Busy where another agent has it, Refused where the folder is not ours alone.
+        """
+        layout = Layout(state_dir)
+        layout.prepare()
+        lock = StateLock.acquire(layout.lock)
+        try:
+            for stage in layout.partial.glob(STAGE_PREFIX + "*"):
+                shutil.rmtree(stage)
+            return cls(layout, lock, quota, keep_free, now)
+        except BaseException:
+            lock.release()
+            raise
+
+    def _look_at_partials(self) -> None:
+        for row in list(self._catalogue.rows.values()):
+            if not row.complete:
+                with suppress(NotFound):  # a manifest that has rotted is dropped
+                    self._content(row.image)
+
+    async def run(self) -> None:
+        """Keep house until cancelled: end windows in time, write uses down."""
+        try:
+            await self._housekeeping.run()
+        finally:
+            with anyio.CancelScope(shield=True):
+                for partial in list(self._partials.values()):
+                    await partial.flush()
+
+    def close(self) -> None:
+        """Close all files and let the next agent in. What is not flushed is hashed again at the next start."""
+        self._catalogue.close()
+        self._shared.files.close()
+        self._lock.release()
+
+    @property
+    def degraded(self) -> str | None:
+        """Why this disk is not to be relied on; none where it is."""
+        return self._degraded
+
+    def usage(self) -> Usage:
+        """What the disk and the store hold and may hold."""
+        return self._clearing.usage()
+
+    def images(self) -> list[StoredImage]:
+        """All images that are here, whole or in part, by name and version."""
+        return sorted(
+            (
+                StoredImage(
+                    row.image, row.name, row.version, row.created, row.size, self._bytes_of(row.image, row.size),
+                    row.complete, row.pinned, row.signer, row.last_used,
+                )
+                for row in self._catalogue.rows.values()
+            ),
+            key=lambda one: (one.name, one.created, one.version),
+        )  # fmt: skip
+
+    def _bytes_of(self, image: ImageId, size: int) -> int:
+        content = self._contents.get(image)
+        if content is not None:
+            self._held_bytes[image] = content.held_bytes
+            return content.held_bytes
+        return size if self._catalogue.rows[image].complete else self._held_bytes.get(image, 0)
+
+    def manifest_files(self, image: ImageId) -> tuple[bytes, bytes] | None:
+        """The manifest's bytes and its signature file; none where the image is not here."""
+        found = self._catalogue.shelf.read(image) if image in self._catalogue.rows else None
+        return found[1:] if found else None
+
+    def manifest(self, image: ImageId) -> Manifest:
+        """What an image is. Raises NotFound."""
+        found = self._catalogue.shelf.read(self._known(image))
+        if found is None:
+            self._catalogue.drop(image)
+            raise NotFound(f"{short_digest(image)}: its manifest has rotted on this disk", hint="dfedge ls")
+        return found[0]
+
+    def _known(self, image: ImageId) -> ImageId:
+        if image not in self._catalogue.rows:
+            raise NotFound(f"{short_digest(image)}: is not in this store", hint="dfedge ls")
+        return image
+
+    def open_image(self, image: ImageId) -> HeldImage:
+        """The image as all see it who read it: one object, as long as anybody has it. Raises NotFound."""
+        held: HeldImage | None = self._partials.get(image) or self._held.get(image)
+        if held is None:
+            held = self._held[image] = HeldImage(self._content(image))
+        self._recent[image] = held
+        self._recent.move_to_end(image)
+        while len(self._recent) > RECENT:
+            self._recent.popitem(last=False)
+        self._use(image)
+        return held
+
+    def _content(self, image: ImageId) -> Content:
+        content = self._contents.get(image)
+        if content is None:
+            content = self._contents[image] = Content(self.manifest(image), image, self._shared)
+            self._catalogue.set_complete(image, content.complete)
+            self._held_bytes[image] = content.held_bytes
+        return content
+
+    async def begin(self, manifest: Manifest, raw: bytes, signature: bytes, signer: str) -> PartialImage:
+        """Begin or resume the fetch of an image; `raw` is its manifest as signed. One object per image.
+
+        Raises Refused where its name and version are taken, NoSpace before anything is written, Corrupt. Take a lease
+        first, or the image may be evicted for another.
+        """
+        image = image_id(raw)
+        async with self._admission:
+            if image in self._partials:
+                return self._partials[image]
+            self._catalogue.refuse_other(image, manifest, signer)
+            content = self._contents.get(image) or Content(manifest, image, self._shared)
+            need = sum(b.size for b in content.bodies if not (b.whole or content.has_partial_file(b)))
+            reuses = [body.digest for body in content.bodies if body.whole]
+            await self._clearing.make_room(f"{manifest.name}:{manifest.version}", need, reuses, spare=image)
+            partial = PartialImage(content)
+            known = image in self._catalogue.rows
+            try:
+                if not known:
+                    await self._shared.work(self._catalogue.shelf.write, image, raw, signature, signer)
+                    self._catalogue.add(image, manifest, signer)
+                await partial.open()
+            except BaseException as error:
+                if not known:
+                    with anyio.CancelScope(shield=True):
+                        await self._clearing.evict(image)
+                if isinstance(error, OSError):
+                    raise disk_fault(self._layout.manifests, "can't be written", error) from error
+                raise
+            self._contents[image] = content
+            self._catalogue.set_complete(image, content.complete)
+            if not content.complete:
+                self._partials[image] = partial
+            self._use(image)
+            return partial
+
+    async def _completed(self, image: ImageId) -> None:
+        self._catalogue.set_complete(image, True)
+        partial = self._partials.pop(image, None)
+        if partial is not None:
+            self._recent[image] = self._held[image] = partial
+
+    async def _demoted(self, image: ImageId, digest: bytes) -> None:
+        self._degrade(f"{self._layout.blob(digest)}: has rotted; {short_digest(image)} is to be fetched again in part")
+        for other in self._catalogue.index.images_with(digest):
+            self._catalogue.set_complete(other, False)
+            content = self._contents.get(other)
+            if content is not None and other != image:
+                body = content.body_of(digest)
+                if body is not None and body.whole:
+                    body.whole = False
+                    content.lose(body.pieces())
+
+    async def stage(self, total_bytes: int) -> Stage:
+        """Begin to take in about `total_bytes` to be published. Raises NoSpace before anything is written."""
+        async with self._admission:
+            await self._clearing.make_room("what is published", total_bytes)
+            folder = self._layout.partial / (STAGE_PREFIX + secrets.token_hex(8))
+            folder.mkdir(mode=0o700)
+            stage = Stage(folder, total_bytes, self._shared, self._grow, self._commit, self._stages.discard)
+            self._stages.add(stage)
+            return stage
+
+    async def _grow(self, nbytes: int) -> None:
+        async with self._admission:
+            await self._clearing.make_room("what is published", nbytes)
+
+    async def _commit(self, stage: Stage, manifest: Manifest, raw: bytes, signature: bytes, signer: str) -> None:
+        image = image_id(raw)
+        async with self._admission:
+            self._catalogue.refuse_other(image, manifest, signer)
+            check_all_there(stage, manifest, self._shared)
+            with anyio.CancelScope(shield=True):
+                try:
+                    await self._shared.work(stage.install)
+                    await self._shared.work(sync_folder, self._layout.blobs)
+                    if image not in self._catalogue.rows:
+                        await self._shared.work(self._catalogue.shelf.write, image, raw, signature, signer)
+                        self._catalogue.add(image, manifest, signer)
+                except OSError as error:
+                    raise disk_fault(self._layout.blobs, "can't be written", error) from error
+                self._content(image).adopt_blobs()
+                self._catalogue.set_complete(image, self._content(image).complete)
+
+    async def remove(self, image: ImageId) -> int:
+        """Remove an image; returns the bytes freed. Raises NotFound, or Refused if it is pinned or in use."""
+        async with self._admission:
+            return await self._clearing.remove(image)
+
+    def _dropped(self, image: ImageId) -> None:
+        content = self._contents.pop(image, None)
+        if content is not None:
+            content.lose(list(content.holds))
+        for known in (self._partials, self._held, self._recent, self._held_bytes):
+            known.pop(image, None)
+
+    async def pin(self, image: ImageId) -> None:
+        """Keep an image from eviction and removal. Raises NotFound."""
+        await self._set_pin(image, True)
+
+    async def unpin(self, image: ImageId) -> None:
+        """Let an image be evicted again. Raises NotFound."""
+        await self._set_pin(image, False)
+
+    async def _set_pin(self, image: ImageId, pinned: bool) -> None:
+        async with self._admission:
+            if self._catalogue.rows[self._known(image)].pinned != pinned:
+                await self._shared.work(self._catalogue.shelf.set_pin, image, pinned)
+                self._catalogue.set_pin(image, pinned)
+
+    @contextmanager
+    def lease(self, image: ImageId) -> Iterator[None]:
+        """Use an image for the time of the block: it is neither evicted nor removed. It need not be here yet."""
+        self._leases[image] += 1
+        try:
+            yield
+        finally:
+            self._leases[image] -= 1
+            if self._leases[image] <= 0:
+                del self._leases[image]
+
+    def in_use(self, image: ImageId) -> bool:
+        """Whether anybody has a lease on it."""
+        return self._leases[image] > 0
+
+    async def collect(self, dry_run: bool) -> list[Eviction]:
+        """Remove what belongs to no image, and evict until quota and keep_free hold; returns what goes and why."""
+        async with self._admission:
+            return await self._clearing.collect(dry_run)
+
+    async def verify(self, image: ImageId | None, on_progress: Progress = lambda _done, _total: None) -> VerifyReport:
+        """Hash all held pieces of an image, or of every one, from disk; what has rotted leaves its map at once."""
+        wanted = list(self._catalogue.rows) if image is None else [image]
+        return await verify(wanted, self.open_image, on_progress)
+
+    async def output(self, image: ImageId, file_index: int, fd: int) -> None:
+        """Write a whole file of an image into an open descriptor, and sync it. Every piece is proven by then.
+
+        Raises NotFound, Refused where the file is not whole here, Corrupt where it has rotted, NoSpace.
+        """
+        with self.lease(image):
+            held, content = self.open_image(image), self._content(image)
+            entry = content.manifest.files[file_index]
+            body = content.body_of(entry.digest)
+            if body is None or not body.whole:
+                raise Refused(
+                    f"{content}: {entry.path!r} is not whole here", hint=f"dfedge get {content.manifest.name}"
+                )
+            first = content.manifest.first_pieces[file_index]
+            for piece in range(first, first + entry.pieces):
+                if not await held.prove(piece):
+                    raise Corrupt(f"{content}: piece {piece} has rotted on this disk", hint="dfedge verify")
+            try:
+                with content.borrow(body) as source:
+                    await self._shared.work(copy_out, source, fd, entry.size)
+            except OSError as error:
+                raise disk_fault(Path(entry.path), "can't be written out", error) from error
+
+    def rebuild_index(self) -> None:
+        """Throw the index away and read it back from the files."""
+        self._catalogue.rebuild()
+        self._look_at_partials()
+
+    def _use(self, image: ImageId) -> None:
+        if self._catalogue.used(image):
+            self._housekeeping.note_use()
+
+    def _degrade(self, reason: str) -> None:
+        self._degraded = self._degraded or reason
