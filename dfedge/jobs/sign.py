@@ -11,7 +11,7 @@ from dfedge.trust import file
 from dfedge.trust.clock import wall_time
 from dfedge.trust.credentials import ALLOWED, read_allowed
 from dfedge.trust.fleetfolder import SIGNER
-from dfedge.trust.key import Key, fingerprint, load_private, load_public
+from dfedge.trust.key import Key, NeedsPassphrase, fingerprint, load_private, load_public
 from dfedge.trust.signature import Namespace, read_signature
 from dfedge.trust.signature import sign as sign_here
 from dfedge.trust.signers import MAX_TEXT
@@ -66,7 +66,7 @@ def _load(path: Path) -> Key | None:
     """The key, or None if only ssh-keygen can use it: it has a passphrase or lies in hardware."""
     try:
         key = load_private(path)
-    except Refused:
+    except NeedsPassphrase:
         return None
     return None if key.get_algorithm().startswith("sk-") else key
 

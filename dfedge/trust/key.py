@@ -20,6 +20,10 @@ ALGORITHM: Final = "ssh-ed25519"
 MAX_KEY_FILE: Final = 16 * 1024  # bytes
 
 
+class NeedsPassphrase(Refused):
+    """The private key is encrypted; ssh-keygen can ask for the passphrase, we do not."""
+
+
 def make_key(comment: str) -> asyncssh.SSHKey:
     """Make a new Ed25519 key."""
     return asyncssh.generate_private_key(ALGORITHM, comment=comment)
@@ -27,14 +31,13 @@ def make_key(comment: str) -> asyncssh.SSHKey:
 
 def raw_public(key: asyncssh.SSHKey) -> bytes:
     """Return the 32 raw bytes of an Ed25519 public key. Raises Untrusted for any other kind."""
-    blob = Blob(key.public_data)
     try:
+        blob = Blob(key.public_data)
         algorithm, raw = blob.text(), blob.string()
-        blob.end()
     except ValueError as error:
         raise Untrusted(f"key {fingerprint(key)}: {error}") from error
-    if algorithm != ALGORITHM or len(raw) != RAW_KEY:
-        raise Untrusted(f"key {fingerprint(key)}: {algorithm}, only {ALGORITHM} names a node or a fleet")
+    if algorithm != ALGORITHM or len(raw) != RAW_KEY or not blob.at_end:
+        raise Untrusted(f"key {fingerprint(key)}: is {algorithm}, only {ALGORITHM} names a node or a fleet")
     return raw
 
 
@@ -91,16 +94,20 @@ def load_public(path: Path) -> asyncssh.SSHKey:
 
 
 def load_private(path: Path) -> asyncssh.SSHKey:
-    """Read an OpenSSH private key without passphrase. Raises NotFound; Untrusted if others may read it; Corrupt."""
+    """Read an OpenSSH private key.
+
+    Raises NotFound; Untrusted if others may read it; NeedsPassphrase; Corrupt.
+    """
     data = file.read_private(path, MAX_KEY_FILE)
     try:
         return asyncssh.import_private_key(data)
-    except asyncssh.KeyEncryptionError as error:
-        raise Refused(
-            f"{path}: has a passphrase, which only signing can ask for", f"ssh-keygen -p -f {path}"
-        ) from error
-    except ValueError as error:
-        raise Corrupt(f"{path}: not a private key in OpenSSH's format ({str(error).lower()})") from error
+    except ValueError as error:  # asyncssh.KeyImportError and KeyEncryptionError are ones
+        reason = str(error).lower()
+        if "passphrase" in reason:
+            raise NeedsPassphrase(
+                f"{path}: has a passphrase, only signing asks for it", f"ssh-keygen -p -f {path}"
+            ) from error
+        raise Corrupt(f"{path}: not a private key in OpenSSH's format ({reason})") from error
 
 
 def private_file(key: asyncssh.SSHKey) -> bytes:

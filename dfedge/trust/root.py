@@ -4,7 +4,6 @@ Body: ["dfedge-root", 1, fleet, name, version, made, [CA raw public key…], [[n
 [[namespace, threshold]…]]. The fleet's id is the hash of the CA key that signs it, so a root proves itself.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -113,9 +112,10 @@ def open_root(data: bytes, subject: str) -> Root:
     try:
         body, signature = split(data, MAX_ROOT)
         root = decode_root(body)
+        ca_keys = root.ca_keys()
     except ValueError as error:
         raise Untrusted(f"{subject}: {error}") from error
-    check_signature(body, signature, Namespace.ROOT, root.ca_keys()[:1], subject)
+    check_signature(body, signature, Namespace.ROOT, ca_keys[:1], subject)
     return root
 
 
@@ -128,7 +128,7 @@ def _bytes(value: Value) -> bytes:
 def _row(row: Value) -> tuple[str, str, tuple[str, ...]]:
     match row:
         case (str(name), str(key), tuple(spaces)):
-            _check(lambda: parse_public(key, "a signer's key"))
+            _check_key(key)
             return name, key, tuple(text(space, "namespace") for space in spaces)
         case _:
             raise ValueError("a signer has other fields")
@@ -142,8 +142,10 @@ def _threshold(row: Value) -> tuple[str, int]:
             raise ValueError("a threshold has other fields")
 
 
-def _check(read: Callable[[], object]) -> None:
+def _check_key(line: str) -> None:
     try:
-        read()
+        spelt = public_line(parse_public(line, "a signer's key"))
     except DfedgeError as error:
         raise ValueError(str(error)) from error
+    if spelt != line:
+        raise ValueError("a signer's key is not in its one spelling")

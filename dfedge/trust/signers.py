@@ -107,6 +107,8 @@ def _signer(line: str, subject: str) -> Signer:
     starts, ends = (_time(options.pop(option, None), subject) for option in ("valid-after", "valid-before"))
     if "cert-authority" in options:
         raise Corrupt(f"{subject}: cert-authority is not taken here; list each signer's own key")
+    if not _KEY_TYPE.match(rest):
+        raise Corrupt(f"{subject}: {rest[:20]!r} is not a public key")
     if options:
         raise Corrupt(f"{subject}: unknown option {next(iter(options))[:40]!r}")
     return Signer(name, parse_public(rest, subject), spaces, starts, ends)
