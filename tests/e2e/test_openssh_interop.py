@@ -157,7 +157,8 @@ async def _ssh(tmp_path: Path, login: str, alias: str, port: int, known_hosts: P
     settings = {
         "HostKeyAlias": alias, "UserKnownHostsFile": known_hosts, "GlobalKnownHostsFile": "/dev/null",
         "BatchMode": "yes", "IdentitiesOnly": "yes", "IdentityAgent": "none",
-        "CertificateFile": enrolment / "user-cert.pub", "StrictHostKeyChecking": "yes", "ConnectTimeout": 10, "LogLevel": "ERROR",
+        "CertificateFile": enrolment / "user-cert.pub", "StrictHostKeyChecking": "yes",
+        "ConnectTimeout": 10, "LogLevel": "ERROR",
     }  # fmt: skip
     options = [part for name, value in settings.items() for part in ("-o", f"{name}={value}")]
     command = ["ssh", "-F", "/dev/null", "-T", "-i", str(enrolment / "node_key"), "-p", str(port), *options]
