@@ -11,6 +11,7 @@ from dfedge.core.image.name import Ref
 from dfedge.core.seams import Clock, ImageId, NodeId
 from dfedge.core.units import duration, size
 from dfedge.core.wire.message import Entry
+from dfedge.jobs.offer import offer_held
 from dfedge.jobs.resolve import Resolved, Resolver
 from dfedge.store.store import Store
 from dfedge.transfer.drive import Drive
@@ -89,7 +90,7 @@ class Fetcher:
             partial = await self._store.begin(manifest, found.raw, found.signature, found.signer)
             if partial.holds.complete:
                 await partial.finish()
-                self._announce(found, manifest.size)
+                offer_held(self._store, self._peers)
                 return self._result(found, start, manifest.size, None)
             with self._swarms.fetching(image, partial) as drive:
                 meter = _Meter(found, drive, partial.reused, self._clock, self._peers)
@@ -98,7 +99,7 @@ class Fetcher:
                     raise drive.failure
                 await partial.finish()
                 drive.store = self._store.open_image(image)
-            self._announce(found, manifest.size)
+            offer_held(self._store, self._peers)
             return self._result(found, start, partial.reused, drive)
 
     async def _watch(

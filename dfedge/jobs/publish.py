@@ -11,7 +11,7 @@ from dfedge.core.image.cutter import piece_size
 from dfedge.core.image.manifest import FileEntry, Manifest, image_id
 from dfedge.core.image.name import check_name, check_no_clash, check_path, check_version
 from dfedge.core.seams import ImageId
-from dfedge.core.wire.message import Entry
+from dfedge.jobs.offer import offer_held
 from dfedge.store.store import Store
 from dfedge.transfer.peers import Peers
 from dfedge.trust.nodetrust import NodeTrust
@@ -60,7 +60,7 @@ async def publish(
     _check(name, version, files)
     total = sum(offered.size for offered in files)
     length = piece_size(total, max(nodes, len(peers) + 1))
-    stage = await store.stage(f"{name}:{version}", total)
+    stage = await store.stage(total)
     try:
         entries: list[FileEntry] = []
         for number, offered in enumerate(files):
@@ -77,7 +77,7 @@ async def publish(
             await stage.discard()
         raise
     image = image_id(raw)
-    peers.announce(Entry(image, name, version, manifest.created, manifest.size, manifest.size))
+    offer_held(store, peers)
     return Published(image, name, version, manifest.size, manifest.pieces)
 
 

@@ -13,7 +13,8 @@ from dfedge.core.image.name import Ref
 from dfedge.core.seams import Clock, ImageId
 from dfedge.core.units import duration, short_digest
 from dfedge.core.wire.message import Entry
-from dfedge.store.store import Store, StoredImage
+from dfedge.store.catalogue import StoredImage
+from dfedge.store.store import Store
 from dfedge.transfer.peers import Peers
 from dfedge.trust.nodetrust import NodeTrust
 

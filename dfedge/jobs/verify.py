@@ -1,12 +1,12 @@
 """Verifying: read what is stored and prove it again; fetch anew what has rotted."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
 from dfedge.core.image.name import Ref
 from dfedge.core.seams import ImageId
 from dfedge.jobs.fetch import Fetcher, Progress
+from dfedge.jobs.offer import offer_held
 from dfedge.store.store import Store
 from dfedge.transfer.peers import Peers
 from dfedge.transfer.swarms import Swarms
@@ -32,19 +32,18 @@ async def verify(
     peers: Peers,
     swarms: Swarms,
     fetcher: Fetcher,
-    report: Callable[[int, int], Awaitable[None]],
 ) -> Verified:
     """Prove one image, or all, from disk. What is bad leaves the piece map at once and is no longer announced.
 
     With `repair` it is fetched from peers. Raises NoPeers or NotFound if nobody gives it.
     """
     if rebuild_index:
-        await store.rebuild_index()
-    found = await store.verify(image, report)
+        store.rebuild_index()
+    found = await store.verify(image)
     damaged = dict.fromkeys(where for where, _ in found.bad)
     for each in damaged:
-        swarms.stop(each)
-        peers.withdraw(each)
+        await swarms.retire(each)
+    offer_held(store, peers)
     repaired = 0
     if repair:
         for each in damaged:

@@ -5,6 +5,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,12 +16,13 @@ from dfedge import __version__
 from dfedge.core.seams import ImageId
 from dfedge.core.swarm.blame import Blame
 from dfedge.core.swarm.policy import Policy
-from dfedge.core.wire.message import PROTOCOL, Entry, Hello
+from dfedge.core.wire.message import PROTOCOL, Hello
 from dfedge.discovery.mdns import Mdns
 from dfedge.discovery.roster import Roster
 from dfedge.discovery.static import parse
 from dfedge.jobs.connect import Mesh
 from dfedge.jobs.fetch import Fetcher
+from dfedge.jobs.offer import offer_held
 from dfedge.jobs.resolve import Resolver
 from dfedge.node import control, process
 from dfedge.node.config import Config
@@ -36,7 +38,6 @@ from dfedge.transfer.serve import Uplink
 from dfedge.transfer.swarms import Swarms
 from dfedge.trust.nodetrust import NodeTrust
 
-CLOSE_TIMEOUT: Final = 3.0  # seconds to end sessions, say goodbye and sync; systemd and users wait 5
 SETTLE_AFTER: Final = 5.0  # seconds from start to giving back what starting needed
 log = logging.getLogger("dfedge.node")
 
@@ -55,6 +56,10 @@ class StoreShelf:
         """The pieces of an image that we hold whole."""
         held = {stored.image for stored in self._store.images() if stored.complete}
         return self._store.open_image(image) if image in held else None
+
+    def lease(self, image: ImageId) -> AbstractContextManager[None]:
+        """Keep an image from eviction while it is served."""
+        return self._store.lease(image)
 
 
 @dataclass(slots=True)
@@ -78,14 +83,6 @@ class Node:
     network: bool
     started: float = field(default_factory=time.monotonic)
     listen: str = ""
-
-    def announce_all(self) -> None:
-        """Tell the peers to come what we hold."""
-        for image in self.store.images():
-            if image.complete:
-                self.peers.announce(
-                    Entry(image.image, image.name, image.version, image.created, image.size, image.size)
-                )
 
 
 def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> Node:
@@ -165,10 +162,11 @@ async def run_agent(
     """
     process.tune_malloc()
     process.raise_file_limit()
-    store = Store.open(config.state_dir, config.store.quota, config.store.keep_free)
+    trust = NodeTrust.open(config.state_dir)
+    store = Store.open(config.state_dir, config.store.quota, config.store.keep_free, trust.now)
     try:
-        node = build(config, store, NodeTrust.open(config.state_dir), network=network)
-        node.announce_all()
+        node = build(config, store, trust, network=network)
+        offer_held(store, node.peers)
         await _run(node, on_ready, stop or anyio.Event())
     finally:
         store.close()
@@ -181,7 +179,7 @@ async def _run(node: Node, on_ready: Callable[[], None] | None, stop: anyio.Even
         await _start(node, view, tasks)
         await tasks.start(control.serve, node.config.runtime_dir, handlers(node, view))
         notifier.tell("READY=1", f"MAINPID={os.getpid()}")
-        tasks.start_soon(notifier.keep_alive, node.store.is_alive, view.line)
+        tasks.start_soon(notifier.keep_alive, view.healthy, view.line)
         if on_ready is not None:
             on_ready()
         log.info("ready node=%s id=%s listen=%s", node.trust.own.name, node.trust.own_id, node.listen or "-")
@@ -189,8 +187,6 @@ async def _run(node: Node, on_ready: Callable[[], None] | None, stop: anyio.Even
         await stop.wait()
         notifier.tell("STOPPING=1")
         node.peers.close_all("the node stops")
-        with anyio.move_on_after(CLOSE_TIMEOUT, shield=True):
-            await node.store.flush()
         tasks.cancel_scope.cancel()
     log.info("stopped node=%s", node.trust.own.name)
 

@@ -9,12 +9,13 @@ from dfedge.core.errors import NotFound, Refused, Untrusted, UsageError
 from dfedge.core.image.name import Ref
 from dfedge.core.units import full_digest
 from dfedge.jobs.fetch import Fetched, Progress
+from dfedge.jobs.offer import offer_held
 from dfedge.jobs.publish import Offered, publish
 from dfedge.jobs.verify import verify
 from dfedge.node.control import Call, Handler
 from dfedge.node.controlframe import Document
 from dfedge.node.view import View, image_row
-from dfedge.store.store import StoredImage
+from dfedge.store.catalogue import StoredImage
 
 if TYPE_CHECKING:
     from dfedge.node.agent import Node
@@ -77,13 +78,16 @@ class _Verbs:
     async def rm(self, params: Document, _call: Call) -> Document:
         image = self._one(_ref(params))
         dry = params.get("dry_run") is True
-        before = self._node.store.usage().stored
-        await self._node.store.remove(image.image, dry_run=dry)
         if dry:
+            if image.pinned:
+                raise Refused(
+                    f"{image.name}:{image.version}: it is pinned", f"dfedge unpin {image.name}:{image.version}"
+                )
             return {**image_row(image), "dry_run": True}
-        self._node.swarms.stop(image.image)
-        self._node.peers.withdraw(image.image)
-        return {**image_row(image), "freed": max(0, before - self._node.store.usage().stored)}
+        await self._node.swarms.retire(image.image)
+        freed = await self._node.store.remove(image.image)
+        offer_held(self._node.store, self._node.peers)
+        return {**image_row(image), "freed": freed}
 
     async def pin(self, params: Document, _call: Call) -> Document:
         image = self._one(_ref(params))
@@ -98,20 +102,23 @@ class _Verbs:
     async def gc(self, params: Document, _call: Call) -> Document:
         dry = params.get("dry_run") is True
         gone = await self._node.store.collect(dry_run=dry)
-        rows: list[Document] = []
-        for evicted in gone:
-            rows.append({"image": full_digest(evicted.image), "name": evicted.name, "version": evicted.version,
-                         "bytes": evicted.freed, "reason": evicted.reason})  # fmt: skip
-            if not dry:
-                self._node.swarms.stop(evicted.image)
-                self._node.peers.withdraw(evicted.image)
-        return {"freed": sum(evicted.freed for evicted in gone), "images": rows, "dry_run": dry}
+        offer_held(self._node.store, self._node.peers)
+        return {
+            "freed": sum(evicted.nbytes for evicted in gone),
+            "images": [
+                {
+                    "image": full_digest(evicted.image) if evicted.image else None,
+                    "name": evicted.label,
+                    "bytes": evicted.nbytes,
+                    "reason": evicted.reason,
+                }
+                for evicted in gone
+            ],
+            "dry_run": dry,
+        }
 
-    async def verify(self, params: Document, call: Call) -> Document:
+    async def verify(self, params: Document, _call: Call) -> Document:
         image = self._one(_ref(params)) if params.get("ref") else None
-
-        async def report(checked: int, total: int) -> None:
-            await call.emit({"type": "progress", "checked": checked, "total": total})
 
         done = await verify(
             image.image if image else None,
@@ -121,7 +128,6 @@ class _Verbs:
             peers=self._node.peers,
             swarms=self._node.swarms,
             fetcher=self._node.fetcher,
-            report=report,
         )
         bad = [{"image": full_digest(image), "piece": piece} for image, piece in done.bad]
         return {"checked": done.checked, "bad": len(bad), "repaired": done.repaired, "bad_pieces": bad}
@@ -169,8 +175,10 @@ class _Verbs:
             raise Refused(f"{stored.name}:{stored.version}: not complete here", f"dfedge get {stored.name}")
         if not 0 <= number < len(self._node.store.manifest(stored.image).files):
             raise UsageError(f"output: {stored.name}:{stored.version} has no file number {number}")
-        written = await self._node.store.output(stored.image, number, call.fds[0] if call.fds else -1)
-        return {"bytes": written}
+        if not call.fds:
+            raise UsageError("output: no descriptor was passed")
+        await self._node.store.output(stored.image, number, call.fds[0])
+        return {"bytes": self._node.store.manifest(stored.image).files[number].size}
 
     async def publish(self, params: Document, call: Call) -> Document:
         name, version, compatible, files = (params.get(key) for key in ("name", "version", "compatible", "files"))

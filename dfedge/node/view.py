@@ -10,7 +10,7 @@ from dfedge.core.seams import ImageId, NodeId
 from dfedge.core.units import full_digest
 from dfedge.discovery.roster import View as Sighted
 from dfedge.node.controlframe import Document
-from dfedge.store.store import StoredImage
+from dfedge.store.catalogue import StoredImage
 from dfedge.transfer.drive import Drive
 from dfedge.transfer.peers import Peer
 
@@ -49,7 +49,7 @@ class View:
             "certificate_days": int((node.trust.own.ends - node.trust.now()) // 86400),
             "store": {
                 "path": str(node.config.state_dir),
-                "bytes": usage.stored,
+                "bytes": usage.bytes,
                 "quota": usage.quota or 0,
                 "free": usage.free,
             },
@@ -65,6 +65,14 @@ class View:
             names = ", ".join(sorted(self.name(clone) for clone in node.peers.clones))
             return f"two nodes run under one key: {names}"
         return None
+
+    def healthy(self) -> bool:
+        """Whether the event loop, which runs this, and the disk answer."""
+        try:
+            self._node.store.usage()
+        except OSError:
+            return False
+        return True
 
     def describe(self) -> str:
         """The status as `ssh NODE status` prints it."""

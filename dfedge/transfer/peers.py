@@ -188,6 +188,14 @@ class Peers:
         for peer in self:
             peer.connection.send(m.Catalogue((entry,)))
 
+    def announced(self, image: ImageId) -> m.Entry | None:
+        """What we last said of an image."""
+        return self._own.get(image)
+
+    def own_images(self) -> set[ImageId]:
+        """The images we announce."""
+        return set(self._own)
+
     def withdraw(self, image: ImageId) -> None:
         """Tell all peers that we do not hold this any more."""
         if self._own.pop(image, None) is not None:

@@ -1,6 +1,7 @@
 """What the wire needs of its siblings: a store of pieces, and a gate that knows who may pass."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import asyncssh
@@ -122,6 +123,10 @@ class Shelf(Protocol):
 
     def manifest(self, image: ImageId) -> tuple[bytes, bytes] | None:
         """The manifest's bytes and its signature file, if we hold it."""
+        ...
+
+    def lease(self, image: ImageId) -> AbstractContextManager[None]:
+        """Keep an image from eviction while it is served."""
         ...
 
     def open(self, image: ImageId) -> PieceStore | None:

@@ -101,6 +101,13 @@ class Swarms:
             if member is not None:
                 self._leave(drive, handles, member)
 
+    async def retire(self, image: ImageId) -> None:
+        """Leave a swarm that no job fetches, so that the image may be removed."""
+        drive = self._drives.get(image)
+        if drive is not None and image not in self._fetchers:
+            self.stop(image)
+            await drive.ended.wait()
+
     def _start(self, image: ImageId, store: PieceStore) -> Drive:
         if self._tasks is None:
             raise RuntimeError("a swarm is joined before the node runs")
@@ -122,7 +129,7 @@ class Swarms:
         return drive
 
     async def _run_drive(self, drive: Drive, scope: anyio.CancelScope) -> None:
-        with scope:
+        with self._shelf.lease(drive.image), scope:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(drive.run, self._policy.tick)
                 idle_since = self._clock()
