@@ -167,7 +167,9 @@ class Picker:
 
     def _room(self, peer: Peer) -> bool:
         policy = self._policy
-        if self._few() and (not peer.owing or peer.outstanding_bytes < policy.pipeline_bytes):
+        if not peer.owing:
+            return True  # whatever others owe: a silent one must not keep us from the rest
+        if peer.bytes_down and self._few() and peer.outstanding_bytes < policy.pipeline_bytes:
             return True
         if peer.owing >= policy.depth(len(self._peers)):
             return False

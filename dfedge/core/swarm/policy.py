@@ -42,15 +42,20 @@ class Policy:
     window: int = 6
     """W: pieces a seed has shown to one peer, that it lacks or has not passed on. 2 starves when a Have is late by
     20 ms, 8 gains nothing more."""
+    first_window: int = 2
+    """The same for a peer that has passed on nothing yet: it may be slow."""
     open_bytes: int = 8 * 1024 * 1024
     """Bytes shown ahead to one peer when seeds are no fewer than leechers: 67 ms of a gigabit link."""
     slow: float = 2.0
     """A peer whose pieces take this many times the lower quartile to be passed on is given one at a time."""
     backlog_s: float = 2.0
     """Seconds after which a piece that nobody fetched from its first holder counts no more: they may not reach
-    each other. Never under four usual times to a second copy, nor two to the first."""
+    each other. Never under four usual times to the first or to a second copy."""
     pending_s: float = 10.0
     """Seconds after which a piece that was shown and not taken may be shown to another."""
+
+    first_pending_s: float = 60.0
+    """The same before anything was taken, when nobody knows yet how slow the link is."""
 
     # Serving
     slots: int = 24

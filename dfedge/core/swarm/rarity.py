@@ -34,6 +34,10 @@ class Rarity:
         """How many peers show the piece."""
         return self._copies[piece] + self.everywhere
 
+    def seen(self, piece: int) -> int:
+        """The same without the peers that showed everything when they joined: copies that came of what seeds gave."""
+        return self._copies[piece]
+
     def is_wanted(self, piece: int) -> bool:
         return bool(self._bucket(piece)[piece >> 3] & (0x80 >> (piece & 7)))
 

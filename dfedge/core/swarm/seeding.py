@@ -35,7 +35,7 @@ class Taker:
     backlog: dict[int, tuple[float, float]] = field(default_factory=dict)  # had first-hand, no second copy: shown, had
     pace: float = 0.0  # usual seconds from given to second copy; 0.0 before the first
     taken: int = 0  # pieces it has had of us
-    aged: int = 0  # of its pieces in a row that nobody fetched from it
+    alone: bool = False  # the last of its pieces to be judged was fetched by nobody: it may see nobody but us
     queue: list[int] = field(default_factory=list)  # pieces it lacks, the rarest last
     dry_until: float = 0.0  # no need to look for such pieces again before
 
@@ -58,10 +58,13 @@ class Seeding:
         self.recount()
 
     def recount(self) -> None:
-        """Look at every piece: those that nobody shows and nobody was given are ungiven."""
+        """Look at every piece: those that nobody shows and nobody was given are ungiven.
+
+        Peers that came with everything do not count: another seed spreads them too, but one liar must not stop us.
+        """
         rarity, holds, gifts = self._rarity, self._holds, self._gifts
         self._ungiven = bytearray(
-            1 if rarity.copies(piece) <= 0 and piece in holds and piece not in gifts else 0
+            1 if rarity.seen(piece) <= 0 and piece in holds and piece not in gifts else 0
             for piece in range(holds.count)
         )
         self._left = self._ungiven.count(1)
@@ -81,9 +84,7 @@ class Seeding:
         """A peer went, and its copies with it: what only it had, or was to have, is ungiven again."""
         taker = self._takers.pop(peer.id)
         self._take_back(taker)
-        if peer.everywhere:
-            self.recount()
-        else:
+        if not peer.everywhere:
             self.vanished(pieces_in(peer.shown.encode()))
 
     def take_back(self, peer: Peer) -> None:
@@ -116,22 +117,22 @@ class Seeding:
             taker.taken += 1
             self._delay += (now - shown - self._delay) * (_EWMA if self._delay else 1.0)
         owner = self._gifts.get(piece)
-        if owner is taker and shown is not None and self._rarity.copies(piece) < 2:
+        if owner is taker and shown is not None and self._rarity.seen(piece) < 2:
             taker.backlog[piece] = (shown, now)
-            if taker.aged >= self._policy.window and len(taker.backlog) > self._policy.window:
+            if taker.alone and len(taker.backlog) > self._policy.window:
                 self._gifts.pop(self._pop_oldest(taker), None)
         elif owner is taker:
             del self._gifts[piece]
         elif owner is not None and (given := owner.backlog.pop(piece, None)) is not None:
             took = now - given[0]
             owner.pace += (took - owner.pace) * (_EWMA if owner.pace else 1.0)
-            owner.aged = 0
+            owner.alone = False
             del self._gifts[piece]
 
     def tick(self, now: float) -> None:
         """Age out what was shown and not taken, and what was taken and not passed on."""
-        stale = max(self._policy.pending_s, 2 * self._delay)
-        unspread = max(self._policy.backlog_s, 2 * self._delay, 4 * self._quartile())
+        stale = max(self._policy.pending_s, 4 * self._delay) if self._delay else self._policy.first_pending_s
+        unspread = max(self._policy.backlog_s, 4 * self._delay, 4 * self._quartile())
         for taker in self._takers.values():
             while taker.pending and now - next(iter(taker.pending.values())) > stale:
                 piece = next(iter(taker.pending))
@@ -142,8 +143,8 @@ class Seeding:
                 taker.pace = max(taker.pace, stale)
             while taker.backlog and now - next(iter(taker.backlog.values()))[1] > unspread:
                 self._gifts.pop(self._pop_oldest(taker), None)
-                taker.aged += 1
-                taker.pace += (max(taker.pace, unspread) - taker.pace) * _EWMA
+                taker.alone = True
+                taker.pace = max(taker.pace, unspread)
 
     def steer(self, now: float, out: list[Action]) -> None:
         """Show what should be shown now."""
@@ -181,15 +182,13 @@ class Seeding:
                     continue
                 pace = 1.0
             else:
-                window = self._policy.window
-                if taker.aged < window:
-                    load += len(taker.backlog)
-                if load >= window:
-                    continue
                 pace = taker.pace or _PACE
                 if taker.backlog:
                     pace = max(pace, now - next(iter(taker.backlog.values()))[0])
-                if load and quartile and pace > self._policy.slow * quartile:
+                slow = bool(quartile) and pace > self._policy.slow * quartile
+                if slow or not taker.alone:
+                    load += len(taker.backlog)
+                if load >= self._window(taker) or (slow and load):
                     continue
             score = (load + 1) * pace
             if best is None or score < least:
@@ -202,7 +201,11 @@ class Seeding:
         if ample:
             window = self._ahead(taker)
             return window - have if have <= window // 2 else 0
-        return max(0, (self._policy.window if taker.aged >= self._policy.window else 1) - have)
+        return max(0, (self._policy.window if taker.alone else 1) - have)
+
+    def _window(self, taker: Taker) -> int:
+        """W, but less until we know how well the peer passes on: slow ones must not sit on many pieces."""
+        return self._policy.window if taker.pace else self._policy.first_window
 
     def _ahead(self, taker: Taker) -> int:
         """How many pieces to show ahead where seeds are no fewer than leechers. It grows as they are taken: of a
@@ -243,7 +246,7 @@ class Seeding:
         lacks = without(self._holds.encode(), taker.peer.shown.encode())
         recent = now - self._policy.slow * quartile
         keyed = (
-            (self._rarity.copies(piece), self._rng.random(), piece)
+            (self._rarity.seen(piece), self._rng.random(), piece)
             for piece in pieces_in(lacks)
             if piece not in taker.pending and not self._on_its_way(piece, recent)
         )
@@ -277,7 +280,7 @@ class Seeding:
             not self._ungiven[piece]
             and piece not in self._gifts
             and piece in self._holds
-            and self._rarity.copies(piece) <= 0
+            and self._rarity.seen(piece) <= 0
         ):
             self._ungiven[piece] = 1
             self._left += 1

@@ -171,9 +171,7 @@ class Swarm:
             out.extend(Show(peer.id, pieces[at : at + MAX_SHOW]) for at in range(0, len(pieces), MAX_SHOW))
         if self._seeding is not None:
             self._seeding.joined(peer, shown_all=shown is not None and shown.complete)
-            if peer.everywhere:
-                self._seeding.recount()
-            else:
+            if not peer.everywhere:
                 for piece in pieces_in(peer.shown.encode()):
                     self._seeding.has(peer, piece, now)
         self._choker.joined(peer, out)
