@@ -8,14 +8,15 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar, TypeVarTuple
+from typing import Final, TypeVar, TypeVarTuple
 
 import anyio
 from anyio import to_thread
 
 from dfedge.core.errors import Corrupt
-from dfedge.core.image.manifest import Manifest, Piece
+from dfedge.core.image.manifest import DIGEST, Manifest, Piece
 from dfedge.core.image.piecemap import PieceMap
 from dfedge.core.seams import ImageId
 from dfedge.core.units import short_digest
@@ -24,6 +25,8 @@ from dfedge.store.descriptor import Descriptors
 from dfedge.store.fault import disk_fault
 from dfedge.store.journal import Journal
 from dfedge.store.layout import Layout, has_size
+
+MOST_COMPARED: Final = 65_536  # pieces; beyond it a table of all digests would cost more memory than it is worth
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -94,9 +97,9 @@ class Content:
         there = {id(body) for body in self.bodies if not body.whole and self.has_partial_file(body)}
         for piece in self.journal.read():
             if id(self.body(self.manifest.piece(piece))) in there:
-                for twin in self.twins(piece):
-                    self.hold((twin,))
-                    self.durable.add(twin)
+                for same in self.sharing(piece):
+                    self.hold((same,))
+                    self.durable.add(same)
 
     def __str__(self) -> str:
         return f"{self.manifest.name}:{self.manifest.version} ({short_digest(self.image)})"
@@ -119,6 +122,10 @@ class Content:
         """The file of this digest, if the image has one."""
         return self._bodies.get(digest)
 
+    def settled(self, piece: int) -> bool:
+        """Whether there is nothing to write of this piece: it is held, or its file is a blob."""
+        return piece in self.holds or self.body(self.manifest.piece(piece)).whole
+
     def place(self, body: Body) -> Path:
         """Where a file lies now."""
         return self.shared.layout.blob(body.digest) if body.whole else self.partial_file(body)
@@ -131,11 +138,31 @@ class Content:
         """Whether the partial file is there in its full length."""
         return has_size(self.partial_file(body), body.size)
 
-    def twins(self, piece: int) -> Iterator[int]:
-        """This piece, and the same piece of files that are cut exactly alike."""
+    def sharing(self, piece: int) -> Iterator[int]:
+        """The pieces that lie in the same place: this one, and its like in files that are cut exactly alike."""
         file = self.manifest.piece(piece).file
         within = piece - self.manifest.first_pieces[file]
         return (pieces[within] for pieces in self._alike[file])
+
+    def twins(self, piece: int) -> Iterable[int]:
+        """The pieces with the same bytes, wherever they lie, this one among them: padding comes many times over."""
+        where = self.manifest.piece(piece)
+        same = self._repeated.get(where.digest)
+        if same is None:
+            return self.sharing(piece)
+        return (twin for twin in same if self.manifest.piece(twin).length == where.length)
+
+    @cached_property
+    def _repeated(self) -> dict[bytes, list[int]]:
+        """Pieces by digest, of digests that come more than once."""
+        if self.manifest.pieces > MOST_COMPARED:
+            return {}
+        seen: dict[bytes, list[int]] = {}
+        for first, entry in zip(self.manifest.first_pieces, self.manifest.files, strict=True):
+            for number in range(entry.pieces):
+                digest = entry.digests[number * DIGEST : (number + 1) * DIGEST]
+                seen.setdefault(digest, []).append(first + number)
+        return {digest: pieces for digest, pieces in seen.items() if len(pieces) > 1}
 
     def adopt_blobs(self) -> None:
         """Hold the pieces of every file that is a blob by now; one of another size is not believed."""

@@ -37,15 +37,15 @@ class HeldImage:
         """Bytes of the pieces held."""
         return self._content.held_bytes
 
-    def twins(self, piece: int) -> Iterable[int]:
-        """The pieces with the same bytes as this one, itself included: they are stored together."""
-        return self._content.twins(piece)
-
     async def put(self, piece: int, blocks: Sequence[bytes]) -> Outcome:
         """Take nothing: an image that is not being fetched. Raises Refused for a piece it lacks."""
         if piece in self.holds:
             return Outcome.DUPLICATE
         raise Refused(f"{self._content}: {len(blocks)} blocks of piece {piece} came, but nobody fetches this image")
+
+    def twins(self, piece: int) -> Iterable[int]:
+        """The pieces with the same bytes as this one, itself included: they are stored together."""
+        return self._content.twins(piece)
 
     async def prove(self, piece: int) -> bool:
         """Hash a held piece before its first upload since the start; false takes it out of the map."""
@@ -79,7 +79,7 @@ class HeldImage:
     async def spoil(self, pieces: Iterable[int]) -> None:
         """Take pieces that rotted out of the map and the journal, and their files out of the blobs."""
         content = self._content
-        rotten = {twin for piece in pieces for twin in content.twins(piece)}
+        rotten = {same for piece in pieces for same in content.sharing(piece)}
         with CancelScope(shield=True):  # the journal must not vouch for what left the map
             async with content.moving:
                 content.lose(rotten)

@@ -14,7 +14,6 @@ from typing import Final
 import anyio
 
 from dfedge.core.errors import Corrupt
-from dfedge.core.image.manifest import Piece
 from dfedge.core.image.outcome import Outcome
 from dfedge.store.allocation import allocate, data_extents
 from dfedge.store.body import Body, chunks, forget_cache, hash_range, write_all
@@ -50,7 +49,7 @@ class PartialImage(HeldImage):
             try:
                 found = await content.shared.work(self._prepare)
                 for piece in found:
-                    content.hold(content.twins(piece))
+                    content.hold(content.sharing(piece))
                     content.proved.add(piece)
                 if found:
                     await content.shared.work(self._make_durable, found)
@@ -78,7 +77,7 @@ class PartialImage(HeldImage):
 
     def _hash_unjournalled(self, body: Body, fd: int) -> Iterator[int]:
         for copy in body.copies:
-            if copy and min(self._content.twins(copy[0])) == copy[0]:  # of files cut alike the first will do
+            if copy and min(self._content.sharing(copy[0])) == copy[0]:  # of files cut alike the first will do
                 yield from self._hash_written(copy, fd, list(data_extents(fd, body.size)))
 
     def _hash_written(self, pieces: range, fd: int, extents: list[tuple[int, int]]) -> Iterator[int]:
@@ -109,12 +108,12 @@ class PartialImage(HeldImage):
         content = self._content
         if piece in content.holds:
             return Outcome.DUPLICATE
-        where = content.manifest.piece(piece)
-        body = content.body(where)
+        body = content.body(content.manifest.piece(piece))
         if body.whole:
             raise Corrupt(f"{content}: {body.label!r} is whole here, but piece {piece} of its manifest is not in it")
+        twins = [twin for twin in content.twins(piece) if not content.settled(twin)]
         try:
-            if not await content.shared.work(self._prove_and_write, piece, body, blocks):
+            if not await content.shared.work(self._prove_and_write, piece, twins, blocks):
                 return Outcome.MISMATCH
         except OSError as error:
             fault = disk_fault(content.place(body), f"piece {piece} can't be written", error)
@@ -123,13 +122,14 @@ class PartialImage(HeldImage):
             raise fault from error
         if piece in content.holds:
             return Outcome.DUPLICATE
-        content.hold(content.twins(piece))
+        content.hold(twins)
         content.proved.add(piece)
-        await self._count(piece, where, body)
+        await self._count(twins)
         return Outcome.STORED
 
-    def _prove_and_write(self, piece: int, body: Body, blocks: Sequence[bytes]) -> bool:
-        where = self._content.manifest.piece(piece)
+    def _prove_and_write(self, piece: int, twins: Sequence[int], blocks: Sequence[bytes]) -> bool:
+        content = self._content
+        where = content.manifest.piece(piece)
         digest = hashlib.sha256()
         length = 0
         for block in blocks:
@@ -137,16 +137,20 @@ class PartialImage(HeldImage):
             length += len(block)
         if length != where.length or digest.digest() != where.digest:
             return False
-        with self._content.shared.files.borrow(self._content.partial_file(body), os.O_RDWR) as fd:
-            write_all(fd, blocks, where.offset)
-            body.extend_prefix(self._continuation(piece, blocks, body, fd))
+        for twin in twins:
+            if len(twins) > 1 and min(content.sharing(twin)) != twin:
+                continue  # written already, as it lies in the same place
+            there = content.manifest.piece(twin)
+            body = content.body(there)
+            with content.shared.files.borrow(content.partial_file(body), os.O_RDWR) as fd:
+                write_all(fd, blocks, there.offset)
+                body.extend_prefix(self._continuation(twin, blocks, body, fd))
         return True
 
     def _continuation(
         self, piece: int, blocks: Sequence[bytes], body: Body, fd: int
     ) -> Iterator[tuple[int, Sequence[bytes]]]:
         """What follows the hashed beginning: this piece, or a few that came earlier and are in the page cache still."""
-        piece = min(self._content.twins(piece))
         for later in body.copies[0][body.prefix_pieces :][: 1 + CATCH_UP]:
             if later == piece:
                 yield later, blocks
@@ -156,15 +160,18 @@ class PartialImage(HeldImage):
             else:
                 return
 
-    async def _count(self, piece: int, where: Piece, body: Body) -> None:
+    async def _count(self, pieces: Sequence[int]) -> None:
+        content = self._content
         if not self._pending:
             self._pending_since = anyio.current_time()
-            self._content.shared.wake()
-        self._pending.setdefault(body, []).append(piece)
+            content.shared.wake()
         before = self._pending_bytes
-        self._pending_bytes += where.length
+        for piece in pieces:
+            where = content.manifest.piece(piece)
+            self._pending.setdefault(content.body(where), []).append(piece)
+            self._pending_bytes += where.length
         if before < WINDOW <= self._pending_bytes:
-            self._content.shared.wake()
+            content.shared.wake()
         elif self._pending_bytes >= 2 * WINDOW:  # the disk is slower than the line: whoever brings more waits
             await self.flush()
 
@@ -213,8 +220,7 @@ class PartialImage(HeldImage):
             return
         self._journal_suspect = False
         for piece in done:
-            for twin in content.twins(piece):
-                content.durable.add(twin)
+            content.durable.add(piece)
 
     def _sync(self, body: Body) -> None:
         with self._content.borrow(body) as fd:
@@ -227,7 +233,7 @@ class PartialImage(HeldImage):
         body.restart_prefix()
         content.shared.degrade(str(disk_fault(content.place(body), "can't be synced", error)))
         for piece in await content.shared.work(self._unreadable, body, pieces):
-            content.lose(content.twins(piece))
+            content.lose(content.sharing(piece))
 
     def _unreadable(self, body: Body, pieces: list[int]) -> list[int]:
         with self._content.borrow(body) as fd:
