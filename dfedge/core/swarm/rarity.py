@@ -5,6 +5,7 @@ changes its bucket in two bit flips. Three bytes a piece in all.
 """
 
 from array import array
+from itertools import chain, takewhile
 from random import Random
 from typing import Final
 
@@ -68,18 +69,13 @@ class Rarity:
     def rarest(self, shown: bytes, most: int, rng: Random) -> list[int]:
         """Up to `most` wanted pieces of a peer's map, the rarest buckets first, from a random place in each."""
         found: list[int] = []
-        start = rng.randrange(self.count)
+        start = rng.randrange(self.count) & ~7
         for bucket in self._buckets:
             useful = both(shown, bucket)
-            for begin in (start, 0):
-                for piece in pieces_in(useful, begin):
-                    if begin == 0 and piece >= start & ~7:
-                        break
-                    found.append(piece)
-                    if len(found) >= most:
-                        return found
-                if start < 8:
-                    break
+            for piece in chain(pieces_in(useful, start), takewhile(lambda each: each < start, pieces_in(useful))):
+                found.append(piece)
+                if len(found) >= most:
+                    return found
         return found
 
     def _bucket(self, piece: int) -> bytearray:
