@@ -147,7 +147,7 @@ class Fleet:
         board = Board(self, name, 7411 if self.lan else free_port(), self.lan, index)
         join(enrolment, board.state)
         if not self.lan and self.boards:
-            board.peers = [f"127.0.0.1:{self.boards[0].port}"]
+            board.peers = [f"127.0.0.1:{other.port}" for other in self.boards]
         self.boards.append(board)
         return board
 
@@ -160,14 +160,14 @@ class Fleet:
 
 @contextmanager
 def fleet_of(folder: Path, count: int, lan: "lab.Lan | None" = None) -> Iterator[list[Board]]:
-    """Boards with running agents, all connected to the first; on loopback they know it by address."""
+    """Boards with running agents, all connected to all; on loopback they know the earlier ones by address."""
     fleet = Fleet(folder, lan)
     try:
         boards = [fleet.board() for _ in range(count)]
         for board in boards:
             board.start()
-        names = {board.name for board in boards[1:]}
-        until(lambda: boards[0].connected() >= names, "all boards to be connected to the first")
+        for board in boards:
+            until(lambda board=board: len(board.connected()) >= count - 1, f"{board.name} to be connected to all")
         yield boards
     finally:
         fleet.stop()

@@ -117,14 +117,12 @@ class Listener:
         server = _Server(self._gate, self._describe)
         self._strangers[host] += 1
         try:
-            conn = await self._authenticate(sock, server)
+            conn = await self._authenticate(sock, host, server)
         finally:
             self._strangers[host] -= 1
             if not self._strangers[host]:
                 del self._strangers[host]
         if conn is None:
-            if server.refusal:
-                log.warning("refused address=%s reason=%s", host, server.refusal)
             return
         try:
             with anyio.move_on_after(CHANNELS_TIMEOUT):
@@ -139,13 +137,18 @@ class Listener:
         finally:
             conn.abort()
 
-    async def _authenticate(self, sock: socket.socket, server: "_Server") -> asyncssh.SSHServerConnection | None:
+    async def _authenticate(
+        self, sock: socket.socket, host: str, server: "_Server"
+    ) -> asyncssh.SSHServerConnection | None:
         options = server_options(self._gate, lambda: server)
         with anyio.move_on_after(LOGIN_TIMEOUT + 1):
             try:
                 return await asyncssh.run_server(sock, config=None, options=options)
             except (asyncssh.Error, OSError) as error:
-                log.debug("handshake failed error=%s", error)
+                if server.refusal:
+                    log.warning("refused address=%s reason=%s", host, server.refusal)
+                else:
+                    log.debug("handshake failed address=%s error=%s", host, error)
                 return None
             finally:
                 if server.conn is None:
@@ -176,6 +179,9 @@ class _Server(asyncssh.SSHServer):
         self.refusal = reason
 
     def begin_auth(self, username: str) -> bool:  # noqa: ARG002 - asyncssh's signature
+        return True
+
+    def public_key_auth_supported(self) -> bool:
         return True
 
     def validate_ca_key(self, username: str, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002 - asyncssh's signature
