@@ -17,7 +17,7 @@ _KEYS: Final = {
     "files": ("path", "source", "from"),
     "hooks": ("install", "health", "rollback", "timeout"),
 }
-_FILES: Final = re.compile(r"^\s*\[\[\s*files\s*\]\]", re.MULTILINE)
+_FILES: Final = re.compile(r"^[ \t]*\[\[\s*files\s*\]\]", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +75,18 @@ class _Reader:
         entries = tuple(self._file(index, row) for index, row in enumerate(files))
         return Description(name, version, tuple(compatible), entries)
 
+    def _of_file(self, index: int) -> "_Reader":
+        """A reader that sees, on their lines, only the keys of [[files]] number `index`."""
+        headers = list(_FILES.finditer(self._text))
+        if len(headers) <= index:  # they are written inline
+            return self
+        start = headers[index]
+        end = headers[index + 1].start() if len(headers) > index + 1 else len(self._text)
+        above = "\n" * self._text.count("\n", 0, start.start())
+        return _Reader(self._path, f"{above}[files]{self._text[start.end() : end]}")
+
     def _file(self, index: int, row: object) -> tuple[str, Path]:
-        # lines are looked for from this [[files]] on
-        start = [match.start() for match in _FILES.finditer(self._text)][index : index + 1]
-        offset = self._text.count("\n", 0, start[0]) if start else 0
-        reader = (
-            _Reader(self._path, "\n" * offset + "[files]" + _FILES.sub("", self._text[start[0] :], count=1))
-            if start
-            else self
-        )
+        reader = self._of_file(index)
         table = reader._table(row, "files")
         reader._check_keys(table, _KEYS["files"], "files.")
         inside = reader._string(table, "files.path")

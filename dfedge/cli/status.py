@@ -41,9 +41,9 @@ def _text(answer: dict[str, object], out: Output) -> str:
         images += f", {size(whole(store, 'bytes'))}{of}   {word(store, 'path')} ({size(whole(store, 'free'))} free)"
     lines.append(f"  store     {images}")
     network = f"{whole(answer, 'peers')} peers, listening on {word(answer, 'listen', '-')}"
-    if "rate_down" in answer or "rate_up" in answer:
-        down, up = (line_rate(number(answer, key)) for key in ("rate_down", "rate_up"))
-        network += f", down {down}, up {up}"
+    for way, key in (("down", "rate_down"), ("up", "rate_up")):
+        if key in answer:
+            network += f", {way} {line_rate(number(answer, key))}"
     lines.append(f"  network   {network}")
     throttle = part(answer, "throttle")
     if throttle:

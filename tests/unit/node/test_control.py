@@ -392,6 +392,7 @@ def test_a_file_in_the_place_of_the_socket_is_not_removed(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be another user")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the child of a fork does nothing but connect
 def test_another_user_gets_no_answer(tmp_path: Path) -> None:
     for folder in (tmp_path, *list(tmp_path.parents)[:2]):
         folder.chmod(0o755)
