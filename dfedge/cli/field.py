@@ -46,6 +46,11 @@ def image_label(document: Document) -> str:
     return f"{name}:{version}" if name and version else name or short(word(document, "image"))
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 peer`, `4 peers`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def short(digest: str) -> str:
     """`sha256:` and 12 digits of it."""
     return digest[: len("sha256:") + 12]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from dfedge.cli.argument import add_dry_run, add_fleet, label
+from dfedge.cli.field import counted
 from dfedge.cli.output import Output, utc
 from dfedge.cli.parser import Subcommands
 from dfedge.cli.reach import config_of, running_agent
@@ -147,5 +148,5 @@ def _revoke(args: Namespace, out: Output) -> int:
     }
     verb = "was revoked before" if info.already else "would be revoked" if args.dry_run else "is revoked"
     spread = "; the local agent spreads it" if handed else ""
-    out.answer(document, f"{info.name} {verb}: list {info.sequence} names {info.revoked} nodes{spread}")
+    out.answer(document, f"{info.name} {verb}: list {info.sequence} names {counted(info.revoked, 'node')}{spread}")
     return 0

@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from typing import Final
 
 from dfedge.cli.argument import add_ref, seconds
-from dfedge.cli.field import image_label, number, rows, whole, word
+from dfedge.cli.field import counted, image_label, number, rows, whole, word
 from dfedge.cli.output import Output
 from dfedge.cli.progress import progress_of
 from dfedge.cli.reach import any_agent, config_of
@@ -27,7 +27,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace, out: Output) -> int:
     """Fetch, then write."""
-    target = Target.choose(args.output, force=args.force) if args.output is not None else None
+    target = Target.choose(args.output, str(args.ref), force=args.force) if args.output is not None else None
     out.kept = "what has been fetched is kept, the same command goes on from there"
     with any_agent(config_of(args), network=True) as agent:
         progress = progress_of(out, "get", str(args.ref))
@@ -57,9 +57,9 @@ def _summary(result: dict[str, object]) -> str:
     peers = len(rows(result, "peers"))
     fetched = size(whole(result, "bytes_fetched"))
     parts = [
-        f"{fetched} from {peers} {'peer' if peers == 1 else 'peers'}" if peers else f"{fetched} fetched",
+        f"{fetched} from {counted(peers, 'peer')}" if peers else f"{fetched} fetched",
         f"{size(whole(result, 'bytes_reused'))} reused",
-        f"{len(rows(result, 'bad_pieces'))} bad pieces",
+        counted(len(rows(result, "bad_pieces")), "bad piece"),
     ]
     if whole(result, "bytes_wasted"):
         parts.append(f"{size(whole(result, 'bytes_wasted'))} wasted")

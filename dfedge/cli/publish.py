@@ -12,7 +12,7 @@ from typing import Final
 
 from dfedge.cli import description, source
 from dfedge.cli.argument import add_dry_run, add_fleet, image_name, version
-from dfedge.cli.field import image_label, short, whole, word
+from dfedge.cli.field import counted, image_label, short, whole, word
 from dfedge.cli.output import Output
 from dfedge.cli.progress import Silence, progress_of
 from dfedge.cli.reach import any_agent, config_of
@@ -66,7 +66,7 @@ def run(args: Namespace, out: Output) -> int:
             "files": [{"path": each.path, "size": each.size, "mode": each.mode} for each in order.sources],
             "dry_run": True,
         }
-        out.result(document, f"would publish {label}: {len(order.sources)} files, {size(order.bytes)}")
+        out.result(document, f"would publish {label}: {counted(len(order.sources), 'file')}, {size(order.bytes)}")
         return 0
     config = config_of(args)
     key: Path = args.sign_with or config.fleet_dir / "signer"
@@ -87,7 +87,7 @@ def run(args: Namespace, out: Output) -> int:
     out.result(
         answer,
         f"published {image_label(answer) or label}  {short(word(answer, 'image'))}  {size(whole(answer, 'bytes'))} "
-        f"in {whole(answer, 'pieces')} pieces",
+        f"in {counted(whole(answer, 'pieces'), 'piece')}",
     )
     return 0
 

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import Final
 
-from dfedge.cli.field import number, part, whole, word, words
+from dfedge.cli.field import counted, number, part, whole, word, words
 from dfedge.cli.output import Output
 from dfedge.cli.reach import config_of, running_agent
 from dfedge.core.units import duration, line_rate, size
@@ -35,12 +35,12 @@ def _text(answer: dict[str, object], out: Output) -> str:
         head.append(f"  cert {whole(answer, 'certificate_days')} d left")
     lines = [" ".join(head), f"  node id   {word(node, 'id')}"]
     store = part(answer, "store")
-    images = f"{whole(answer, 'images')} images"
+    images = counted(whole(answer, "images"), "image")
     if store:
         of = f" of {size(whole(store, 'quota'))}" if whole(store, "quota") else ""
         images += f", {size(whole(store, 'bytes'))}{of}   {word(store, 'path')} ({size(whole(store, 'free'))} free)"
     lines.append(f"  store     {images}")
-    network = f"{whole(answer, 'peers')} peers, listening on {word(answer, 'listen', '-')}"
+    network = f"{counted(whole(answer, 'peers'), 'peer')}, listening on {word(answer, 'listen', '-')}"
     for way, key in (("down", "rate_down"), ("up", "rate_up")):
         if key in answer:
             network += f", {way} {line_rate(number(answer, key))}"

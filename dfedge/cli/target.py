@@ -40,32 +40,34 @@ class Target:
     folder: bool
     force: bool
     umask: int
+    command: str  # how to ask again, for hints
 
     @classmethod
-    def choose(cls, text: str, *, force: bool) -> "Target":
-        """Judge it. Raises Refused or NotFound when nothing could be written there."""
+    def choose(cls, text: str, ref: str, *, force: bool) -> "Target":
+        """Judge it, for the image `ref`. Raises Refused or NotFound when nothing could be written there."""
         if text == "-":
             raise UsageError(
                 "get: -o - is not supported, what is not yet whole must not flow on", "dfedge get REF -o FILE"
             )
         path = Path(text)
+        command = f"dfedge get {ref} -o {text}"
         mask = os.umask(0o077)
         os.umask(mask)
         if path.is_dir() or text.endswith("/"):
             _check_writable(next(p for p in (path, *path.absolute().parents) if p.exists()))
-            return cls(path, True, force, mask)
+            return cls(path, True, force, mask, command)
         if not path.parent.is_dir():
             raise NotFound(f"{path}: the folder {path.parent} does not exist", f"mkdir -p {path.parent}")
         _check_writable(path.parent)
-        _check_free(os.lstat(path) if os.path.lexists(path) else None, path, force)
-        return cls(path, False, force, mask)
+        _check_free(os.lstat(path) if os.path.lexists(path) else None, path, force, command)
+        return cls(path, False, force, mask, command)
 
     def write(self, files: Sequence[Wanted], label: str, fill: Fill) -> list[Path]:
         """Write the image's files and return where they are. Raises Refused, NoSpace or Corrupt."""
         if not self.folder:
             if len(files) != 1:
                 raise Refused(
-                    f"{self.path}: {label} has {len(files)} files; give a folder", f"dfedge get {label} -o DIR/"
+                    f"{self.path}: {label} has {len(files):,} files; give a folder", f"dfedge get {label} -o DIR/"
                 )
             files = [Wanted(self.path.name, files[0].size, files[0].mode)]
         try:
@@ -87,7 +89,7 @@ class Target:
         base = self.path if self.folder else self.path.parent
         for wanted in files:
             with _parent(root, base, wanted.path, create=False) as (folder, name):
-                _check_free(_lstat(folder, name), base / wanted.path, self.force)
+                _check_free(_lstat(folder, name), base / wanted.path, self.force, self.command)
         free = os.fstatvfs(root)
         needed, available = sum(wanted.size for wanted in files), free.f_bavail * free.f_frsize
         if needed > available:
@@ -110,7 +112,7 @@ class Target:
                 raise Corrupt(f"{place}: {os.fstat(fd).st_size:,} bytes were written, {wanted.size:,} are right")
             os.fchmod(fd, wanted.mode & 0o777 & ~self.umask or 0o600)
             os.fsync(fd)
-            _check_free(_lstat(folder, name), place, self.force)  # it may have appeared meanwhile
+            _check_free(_lstat(folder, name), place, self.force, self.command)  # it may have appeared meanwhile
             os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             with suppress(FileNotFoundError):
@@ -163,7 +165,7 @@ def _lstat(folder: int | None, name: str) -> os.stat_result | None:
         return None
 
 
-def _check_free(found: os.stat_result | None, place: Path, force: bool) -> None:
+def _check_free(found: os.stat_result | None, place: Path, force: bool, command: str) -> None:
     """Only a file or a link may be replaced, and only with --force; a link itself, never what it points to."""
     if found is None:
         return
@@ -172,7 +174,7 @@ def _check_free(found: os.stat_result | None, place: Path, force: bool) -> None:
     if not stat.S_ISREG(found.st_mode) and not stat.S_ISLNK(found.st_mode):
         raise Refused(f"{place}: it is a device, pipe or socket; only files are written")
     if not force:
-        raise Refused(f"{place}: it exists, {size(found.st_size)}", f"dfedge get … -o {place} --force")
+        raise Refused(f"{place}: it exists, {size(found.st_size)}", f"{command} --force")
 
 
 def _check_writable(folder: Path) -> None:
