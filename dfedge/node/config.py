@@ -13,21 +13,8 @@ from typing import Any, Final
 
 from dfedge.core.errors import UsageError
 from dfedge.core.image.name import check_name
-from dfedge.node.configfile import (
-    DURATION,
-    FLAG,
-    RATE,
-    SIZE,
-    TEXT,
-    TEXTS,
-    Found,
-    Setting,
-    checked,
-    files,
-    read_environment,
-    read_file,
-    whole_number,
-)
+from dfedge.node.configfile import Found, Setting, files, read_environment, read_file
+from dfedge.node.kind import DURATION, FLAG, RATE, SIZE, TEXT, TEXTS, checked, whole_number
 
 DEFAULT_PORT: Final = 7411
 CONFIG_FILE: Final = Path("/etc/dfedge/dfedge.toml")

@@ -18,7 +18,7 @@ from dfedge.node.view import View, image_row
 from dfedge.store.catalogue import StoredImage
 
 if TYPE_CHECKING:
-    from dfedge.node.agent import Node
+    from dfedge.node.wiring import Node
 
 
 def handlers(node: "Node", view: View) -> Mapping[str, Handler]:

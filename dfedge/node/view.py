@@ -15,7 +15,7 @@ from dfedge.transfer.drive import Drive
 from dfedge.transfer.peers import Peer
 
 if TYPE_CHECKING:
-    from dfedge.node.agent import Node
+    from dfedge.node.wiring import Node
 
 
 class View:

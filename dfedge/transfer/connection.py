@@ -1,5 +1,6 @@
 """One session with one peer: greeting, messages, requests, blocks, and its end."""
 
+import asyncio
 import logging
 import random
 from typing import Any, Final, Protocol
@@ -120,7 +121,8 @@ class Connection:
         self._greeted.set()
         for part in self._parts.values():
             part.done.set()
-        self._ssh.close()
+        # A turn later: if the socket is gone this turn has found out, and closing says nothing into it.
+        asyncio.get_running_loop().call_soon(self._ssh.close)
 
     @property
     def is_closed(self) -> bool:

@@ -1,0 +1,202 @@
+"""A running node: every room opened, wired to its siblings, and closed again in the right order."""
+
+import logging
+import os
+import random
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Final
+
+import anyio
+import anyio.abc
+
+from dfedge import __version__
+from dfedge.core.seams import ImageId
+from dfedge.core.swarm.blame import Blame
+from dfedge.core.swarm.policy import Policy
+from dfedge.core.wire.message import PROTOCOL, Hello
+from dfedge.discovery.mdns import Mdns
+from dfedge.discovery.roster import Roster
+from dfedge.discovery.static import parse
+from dfedge.jobs.connect import Mesh
+from dfedge.jobs.fetch import Fetcher
+from dfedge.jobs.offer import offer_held
+from dfedge.jobs.resolve import Resolver
+from dfedge.node import control, process
+from dfedge.node.config import Config
+from dfedge.node.notify import Notifier
+from dfedge.node.verbs import handlers
+from dfedge.node.view import View
+from dfedge.store.store import Store
+from dfedge.throttle.limiter import Limiter
+from dfedge.transfer import listener as listening
+from dfedge.transfer.peers import Peers
+from dfedge.transfer.ports import PieceStore
+from dfedge.transfer.serve import Uplink
+from dfedge.transfer.swarms import Swarms
+from dfedge.trust.nodetrust import NodeTrust
+
+SETTLE_AFTER: Final = 5.0  # seconds from start to giving back what starting needed
+log = logging.getLogger("dfedge.node")
+
+
+class StoreShelf:
+    """The store as the wire sees it: what we may serve."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def manifest(self, image: ImageId) -> tuple[bytes, bytes] | None:
+        """The manifest's bytes and its signature file, if we hold it."""
+        return self._store.manifest_files(image)
+
+    def open(self, image: ImageId) -> PieceStore | None:
+        """The pieces of an image that we hold whole."""
+        held = {stored.image for stored in self._store.images() if stored.complete}
+        return self._store.open_image(image) if image in held else None
+
+    def lease(self, image: ImageId) -> AbstractContextManager[None]:
+        """Keep an image from eviction while it is served."""
+        return self._store.lease(image)
+
+
+@dataclass(slots=True)
+class Node:
+    """The rooms of one node, wired. Made by `run_agent`, which also ends them."""
+
+    config: Config
+    store: Store
+    trust: NodeTrust
+    peers: Peers
+    swarms: Swarms
+    uplink: Uplink
+    blame: Blame
+    up: Limiter
+    down: Limiter
+    roster: Roster
+    mesh: Mesh
+    mdns: Mdns | None
+    resolver: Resolver
+    fetcher: Fetcher
+    network: bool
+    started: float = field(default_factory=time.monotonic)
+    listen: str = ""
+
+
+def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> Node:
+    """Wire the rooms of a node. Nothing runs yet."""
+    boot = os.urandom(16)
+    rng = random.Random(int.from_bytes(boot, "big"))  # noqa: S311 - it breaks ties and spreads retries
+    blame, policy = Blame(), Policy()
+    limited = config.throttle.enabled
+    up = Limiter(config.throttle.max_up if limited else None)
+    down = Limiter(config.throttle.max_down if limited else None)
+    uplink = Uplink(up)
+
+    def hello() -> Hello:
+        port = config.node.listen[1]
+        return Hello(PROTOCOL, boot, trust.fleet, port, f"dfedge {__version__}", trust.own_record, trust.revocation)
+
+    peers = Peers(trust, uplink, blame, hello)
+    swarms = Swarms(trust, peers, StoreShelf(store), uplink, down, blame, time.monotonic, rng, policy)
+    peers.members = swarms
+    roster = Roster(trust.own_id, rng)
+    listed = [parse(peer) for peer in config.discovery.peers]
+    mesh = Mesh(roster, peers, trust, time.monotonic, listed)
+    mdns = _mdns(config, trust, mesh) if network and config.discovery.mdns else None
+
+    def tried() -> str:
+        ways = []
+        if mdns is not None:
+            ways.append(f"mDNS on {', '.join(mdns.listening) or 'no interface'}")
+        if listed:
+            ways.append("static peers " + ", ".join(map(str, listed)))
+        return " and ".join(ways) or "nothing: mDNS is off and no peers are listed"
+
+    resolver = Resolver(store, trust, peers, time.monotonic, tried, network=network)
+    fetcher = Fetcher(store, peers, swarms, resolver, time.monotonic)
+    return Node(
+        config=config,
+        store=store,
+        trust=trust,
+        peers=peers,
+        swarms=swarms,
+        blame=blame,
+        uplink=uplink,
+        up=up,
+        down=down,
+        roster=roster,
+        mesh=mesh,
+        mdns=mdns,
+        resolver=resolver,
+        fetcher=fetcher,
+        network=network,
+    )
+
+
+def _mdns(config: Config, trust: NodeTrust, mesh: Mesh) -> Mdns:
+    return Mdns(
+        trust.own_id,
+        config.node.name or trust.own.name,
+        trust.fleet,
+        config.node.listen[1],
+        config.discovery.interfaces,
+        mesh.heard,
+        mesh.gone,
+        mesh.network_changed,
+    )
+
+
+async def run(config: Config, network: bool, on_ready: Callable[[], None] | None, stop: anyio.Event) -> None:
+    """Open the rooms, run the node until `stop` is set, and close them; see `node.agent.run_agent`."""
+    trust = NodeTrust.open(config.state_dir)
+    store = Store.open(config.state_dir, config.store.quota, config.store.keep_free, trust.now)
+    try:
+        node = build(config, store, trust, network=network)
+        offer_held(store, node.peers)
+        await _run(node, on_ready, stop)
+    finally:
+        store.close()
+
+
+async def _run(node: Node, on_ready: Callable[[], None] | None, stop: anyio.Event) -> None:
+    notifier = Notifier()
+    async with anyio.create_task_group() as tasks:
+        view = View(node)
+        await _start(node, view, tasks)
+        await tasks.start(control.serve, node.config.runtime_dir, handlers(node, view))
+        notifier.tell("READY=1", f"MAINPID={os.getpid()}")
+        tasks.start_soon(notifier.keep_alive, view.healthy, view.line)
+        if on_ready is not None:
+            on_ready()
+        log.info("ready node=%s id=%s listen=%s", node.trust.own.name, node.trust.own_id, node.listen or "-")
+        await _settle(stop)
+        await stop.wait()
+        notifier.tell("STOPPING=1")
+        node.peers.close_all("the node stops")
+        tasks.cancel_scope.cancel()
+    log.info("stopped node=%s", node.trust.own.name)
+
+
+async def _start(node: Node, view: View, tasks: anyio.abc.TaskGroup) -> None:
+    tasks.start_soon(node.store.run)
+    tasks.start_soon(node.uplink.run)
+    tasks.start_soon(node.swarms.run)
+    if not node.network:
+        return
+    host, port = node.config.node.listen
+    sockets = listening.bind(host, port)
+    node.listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    server = listening.Listener(node.trust, node.peers, view.describe)
+    tasks.start_soon(server.run, sockets)
+    tasks.start_soon(node.mesh.run)
+    if node.mdns is not None:
+        tasks.start_soon(node.mdns.run)
+
+
+async def _settle(stop: anyio.Event) -> None:
+    with anyio.move_on_after(SETTLE_AFTER):
+        await stop.wait()
+    process.settle()
