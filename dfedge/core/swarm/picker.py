@@ -73,6 +73,12 @@ class Picker:
             shown_by = self._rarity.copies(piece)
             self._ask(peer, piece, now, out, f"rarest it shows: {shown_by} of {len(self._peers)} peers show it")
 
+    def ask_on(self, peer: Peer, now: float, out: list[Action]) -> None:
+        """The same, and at the end also for what others are slow with."""
+        self.fill(peer, now, out)
+        if not self._rarity.wanted and not peer.owing and not self._holds.complete:
+            self._endgame(peer, now, out)
+
     def received(self, peer: Peer, piece: int, nbytes: int, now: float, out: list[Action]) -> None:
         """Bytes came; when they were the last of their piece, ask on without waiting for the proof."""
         peer.bytes_down += nbytes
@@ -161,9 +167,7 @@ class Picker:
             del self._waiting[waiting]
             if waiting in self._peers:
                 self.fill(self._peers[waiting], now, out)
-        self.fill(peer, now, out)
-        if not peer.owing and not self._rarity.wanted:
-            self._endgame(peer, now, out)
+        self.ask_on(peer, now, out)
 
     def _room(self, peer: Peer) -> bool:
         policy = self._policy
@@ -281,15 +285,25 @@ class Picker:
         peer.probe_at = now + peer.probe_wait
 
     def _endgame(self, peer: Peer, now: float, out: list[Action]) -> None:
-        """Ask an idle peer for the piece we wait for longest, when that is unusually long."""
+        """Everything missing is asked for: give an idle peer a piece that another is slow with.
+
+        What the other has not begun to send moves; what it has begun is asked twice only when it is unusually late.
+        """
         if peer.owing or peer.choked_by or peer.snubbed:
             return
-        late = now - max(self._policy.endgame_s, self._policy.patience * self.service_s)
+        begun = now - max(self._policy.endgame_s, self._policy.endgame_patience * self.service_s)
+        unbegun = now - max(self._policy.move_s, self._policy.move_patience * self.service_s)
         for piece, askers in self.askers.items():
-            asked = [each.asked[piece] for each in askers if not each.asked[piece].probe]
-            if not asked or asked[0].asked_at > late:
+            owing = [each for each in askers if not each.asked[piece].probe]
+            if len(owing) != 1 or piece not in peer.shown or piece in peer.spoilt:
                 continue
-            if len(asked) == 1 and asked[0].owed and piece in peer.shown and piece not in peer.spoilt:
-                reason = f"endgame: waited {now - asked[0].asked_at:.1f} s for it elsewhere"
-                self._ask(peer, piece, now, out, reason)
-                return
+            slow = owing[0]
+            request = slow.asked[piece]
+            waited = now - request.asked_at
+            if not request.received and request.asked_at < unbegun:
+                self.lost(slow, piece)
+                out.append(Drop(slow.id, piece, f"not begun after {waited:.1f} s, an idle peer has it"))
+            elif not request.owed or request.asked_at > begun:
+                continue
+            self._ask(peer, piece, now, out, f"endgame: waited {waited:.1f} s for it elsewhere")
+            return

@@ -35,8 +35,14 @@ class Policy:
     """Seconds between two probes of a snubbed peer; doubles to `max_probe_s`."""
     max_probe_s: float = 60.0
     """Seconds: a peer that came back is found again within a minute."""
-    endgame_s: float = 0.5
-    """Seconds a last piece is waited for before a second peer is asked too, and never under `patience`."""
+    endgame_s: float = 0.25
+    """Seconds a last piece that has begun to come is waited for before an idle peer is asked too."""
+    endgame_patience: float = 2.0
+    """The same in usual service times; the later of the two counts."""
+    move_s: float = 0.05
+    """Seconds after which a last piece that its peer has not begun to send moves to an idle peer: it wastes nothing."""
+    move_patience: float = 1.0
+    """The same in usual service times; the later of the two counts."""
 
     # Seeding
     window: int = 6

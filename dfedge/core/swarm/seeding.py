@@ -173,27 +173,36 @@ class Seeding:
             out.extend(Show(peer, tuple(pieces[at : at + MAX_SHOW])) for at in range(0, len(pieces), MAX_SHOW))
 
     def _neediest(self, takers: list[Taker], ample: bool, quartile: float, now: float) -> Taker | None:
-        """Who should have the next ungiven piece: the least work in hand, by how fast it passes on."""
-        best, least = None, 0.0
+        """Who should have the next ungiven piece: the least work in hand, by how fast it passes on.
+
+        None if nobody has room, or if it pays to wait for one that has none yet but is so much faster.
+        """
+        best, least, best_full = None, 0.0, False
         for taker in takers:
             load = len(taker.pending)
             if ample:
-                if load >= self._ahead(taker):
-                    continue
-                pace = 1.0
-            else:
-                pace = taker.pace or _PACE
-                if taker.backlog:
-                    pace = max(pace, now - next(iter(taker.backlog.values()))[0])
-                slow = bool(quartile) and pace > self._policy.slow * quartile
-                if slow or not taker.alone:
-                    load += len(taker.backlog)
-                if load >= self._window(taker) or (slow and load):
-                    continue
+                if load < self._ahead(taker) and (best is None or load < least):
+                    best, least = taker, load
+                continue
+            pace = taker.pace or _PACE
+            if taker.backlog:
+                pace = max(pace, now - next(iter(taker.backlog.values()))[0])
+            slow = bool(quartile) and pace > self._policy.slow * quartile
+            if slow or not taker.alone:
+                load += len(taker.backlog)
+            full = load >= self._window(taker) or (slow and load > 0)
+            if full and (slow or self._stuck(taker, now)):
+                continue
             score = (load + 1) * pace
             if best is None or score < least:
-                best, least = taker, score
-        return best
+                best, least, best_full = taker, score, full
+        return None if best_full else best
+
+    def _stuck(self, taker: Taker, now: float) -> bool:
+        """Whether what it was shown is not taken as fast as usual: nobody should wait for it."""
+        if not taker.pending:
+            return False
+        return not taker.pace or now - next(iter(taker.pending.values())) > self._policy.patience * taker.pace
 
     def _second_copies(self, taker: Taker, ample: bool) -> int:
         """How many more pieces, which others have too, to show to a peer."""

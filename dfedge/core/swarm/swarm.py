@@ -211,7 +211,7 @@ class Swarm:
         self._steer(now, out)
         if not self.complete:
             self._picker.offer(peer, news)
-            self._picker.fill(peer, now, out)
+            self._picker.ask_on(peer, now, out)
 
     def _restore(self, peer: Peer) -> None:
         """What it refused it may have refused because it was about to choke us: after that it counts again."""
