@@ -38,6 +38,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--staged", type=Path, help=argparse.SUPPRESS)  # the folder, in a user namespace of our own
     args = parser.parse_args(argv)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts us with & has it ignored
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGHUP, _leave)
     try:
