@@ -1,0 +1,200 @@
+"""What an operator publishes is what the store holds, or nothing is."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import anyio
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dfedge.core.errors import Corrupt, NoSpace, Refused
+from dfedge.core.image.manifest import FileEntry, Manifest
+from dfedge.store import ingest as ingest_module
+from dfedge.store.ingest import Stage
+from dfedge.store.store import Store
+
+from .conftest import OpenStore
+from .firmware import PIECE, Firmware, entry, firmware, noise
+
+pytestmark = pytest.mark.anyio
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+async def add(stage: Stage, source: Path, data: bytes, path: str = "fw.bin", piece: int = PIECE) -> FileEntry:
+    await anyio.Path(source).write_bytes(data)
+    with reading(source) as fd:
+        return await stage.add(path, fd, 0o104755, piece)
+
+
+def described(*entries: FileEntry, version: str = "2.4.1") -> Firmware:
+    manifest = Manifest("fleet", "gateway-os", version, (), 0, entries)
+    return Firmware(manifest, manifest.encode(), {})
+
+
+async def commit(stage: Stage, fw: Firmware) -> None:
+    await stage.commit(fw.manifest, fw.raw, b"signature", "alice")
+
+
+async def test_a_published_image_is_complete_and_reads_back(open_store: OpenStore, tmp_path: Path, state: Path) -> None:
+    store = open_store()
+    data = noise(5_000_001)
+    stage = await store.stage(len(data))
+    made = await add(stage, tmp_path / "source", data, piece=65536)
+    assert made == FileEntry(
+        "fw.bin", len(data), sha256(data).digest(), "application/octet-stream", 0o755,
+        entry("fw.bin", data, 65536).runs, entry("fw.bin", data, 65536).digests,
+    )  # fmt: skip
+    fw = described(made)
+    await commit(stage, fw)
+    assert store.open_image(fw.image).holds.complete
+    for one in (store, open_store()):
+        assert [(image.complete, image.signer) for image in one.images()] == [(True, "alice")]
+        assert (await one.verify(None)).bad == ()
+    assert not list((state / "partial").iterdir())
+    assert (state / "blobs/sha256" / made.digest.hex()).stat().st_mode & 0o777 == 0o444
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE, 1 << 20, (1 << 20) + 1])
+async def test_a_file_of_any_length_is_cut_right(store: Store, tmp_path: Path, size: int) -> None:
+    data = noise(size)
+    stage = await store.stage(size)
+    made = await add(stage, tmp_path / "source", data)
+    assert (made.digest, made.runs, made.digests) == (
+        sha256(data).digest(), entry("f", data).runs, entry("f", data).digests,
+    )  # fmt: skip
+    await commit(stage, described(made))
+    assert (await store.verify(None)).bad == ()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 40_000), st.integers(PIECE, 20_000))
+def test_pieces_of_any_length_are_those_a_plain_reading_gives(tmp_path: Path, size: int, piece: int) -> None:
+    data = noise(size)
+    (tmp_path / "source").write_bytes(data)
+
+    async def read() -> tuple[bytes, bytes]:
+        with reading(tmp_path / "source") as fd, reading(tmp_path / "source") as _:
+            out = os.open(tmp_path / "copy", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                return await anyio.to_thread.run_sync(ingest_module._Reading(fd, size, piece, out).run)
+            finally:
+                os.close(out)
+
+    assert anyio.run(read) == (sha256(data).digest(), entry("f", data, piece).digests)
+    assert (tmp_path / "copy").read_bytes() == data
+
+
+async def test_a_file_published_twice_is_stored_once(store: Store, tmp_path: Path, state: Path) -> None:
+    data = noise(10_000)
+    stage = await store.stage(30_000)
+    entries = [await add(stage, tmp_path / "source", data, path) for path in ("a", "b")]
+    await commit(stage, described(*entries))
+    stage = await store.stage(10_000)
+    await commit(stage, described(await add(stage, tmp_path / "source", data, "c"), version="2.4.2"))
+    assert len(list((state / "blobs/sha256").iterdir())) == 1 and len(store.images()) == 2
+
+
+@pytest.mark.parametrize("harm", ["grows", "shrinks", "is rewritten"])
+async def test_a_file_that_changes_while_it_is_published_is_refused(
+    store: Store, tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(noise(3 << 20))
+    monkeypatch.setattr(ingest_module, "reflink", lambda _source, _target: False)
+    real, reads = os.preadv, []
+
+    def preadv(fd: int, buffers: list[memoryview], offset: int) -> int:
+        reads.append(offset)
+        if len(reads) == 2:
+            with source.open("r+b") as file:
+                if harm == "shrinks":
+                    file.truncate(100)
+                else:
+                    file.seek(0, os.SEEK_END if harm == "grows" else os.SEEK_SET)
+                    file.write(b"new")
+        return real(fd, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    stage = await store.stage(3 << 20)
+    with reading(source) as fd, pytest.raises(Refused, match=r"^fw/os: changed while it was being published$"):
+        await stage.add("fw/os", fd, 0o644, PIECE)
+    await stage.discard()
+    assert not store.images() and not list((state / "blobs/sha256").iterdir())
+    assert not list((state / "partial").iterdir())
+
+
+async def test_only_regular_files_are_published(store: Store, tmp_path: Path) -> None:
+    stage = await store.stage(0)
+    with reading(tmp_path) as fd, pytest.raises(Refused, match="d: is not a regular file"):
+        await stage.add("d", fd, 0o755, PIECE)
+    with reading(Path("/dev/zero")) as fd, pytest.raises(Refused, match="z: is not a regular file"):
+        await stage.add("z", fd, 0o644, PIECE)
+
+
+async def test_names_and_pieces_no_manifest_may_have_are_refused_before_reading(store: Store, tmp_path: Path) -> None:
+    stage = await store.stage(0)
+    with pytest.raises(ValueError, match="must be relative"):
+        await add(stage, tmp_path / "source", b"x", "../x")
+    with pytest.raises(ValueError, match="pieces of 0 bytes"):
+        await add(stage, tmp_path / "source", b"x", piece=0)
+
+
+async def test_more_than_was_announced_is_checked_against_the_quota(open_store: OpenStore, tmp_path: Path) -> None:
+    store = open_store(quota=20_000)
+    stage = await store.stage(10_000)
+    await add(stage, tmp_path / "source", noise(10_000))
+    with pytest.raises(NoSpace, match="what is published needs"):
+        await add(stage, tmp_path / "source", noise(20_000, seed=1), "b")
+
+
+async def test_a_name_that_is_taken_is_refused_and_nothing_is_kept(store: Store, tmp_path: Path, state: Path) -> None:
+    await firmware().fetch(store)
+    stage = await store.stage(10_000)
+    fw = described(await add(stage, tmp_path / "source", noise(10_000, seed=1)))
+    with pytest.raises(Refused, match=r"gateway-os:2\.4\.1: is sha256:"):
+        await commit(stage, fw)
+    await stage.discard()
+    assert len(store.images()) == 1 and len(list((state / "blobs/sha256").iterdir())) == 1
+
+
+async def test_a_manifest_with_a_file_that_was_never_added_is_corrupt(store: Store) -> None:
+    stage = await store.stage(0)
+    with pytest.raises(Corrupt, match=r"gateway-os:2\.4\.1: 'fw\.bin' was never taken in"):
+        await commit(stage, described(entry("fw.bin", noise(10))))
+    assert not store.images()
+
+
+async def test_publishing_what_is_being_fetched_completes_it(store: Store, tmp_path: Path) -> None:
+    data = noise(3 * PIECE)
+    fw = described(entry("fw.bin", data))
+    partial = await store.begin(fw.manifest, fw.raw, b"signature", "alice")
+    stage = await store.stage(len(data))
+    made = await add(stage, tmp_path / "source", data)
+    assert replace(made, mode=0o644) == fw.manifest.files[0]
+    await commit(stage, fw)
+    assert partial.holds.complete and store.images()[0].complete
+    await partial.finish()
+    assert store.images()[0].complete
+
+
+async def test_a_cancelled_publishing_stops_reading(store: Store, tmp_path: Path, state: Path) -> None:
+    source = tmp_path / "source"
+    with source.open("wb") as file:
+        file.truncate(64 << 30)  # a hole; it would take minutes to hash
+    stage = Stage(state / "partial", 64 << 30, store._shared, store._grow, store._commit, store._stages.discard)
+    with reading(source) as fd, anyio.move_on_after(0.1) as scope:
+        await stage.add("huge", fd, 0o644, 1 << 20)
+    assert scope.cancelled_caught
