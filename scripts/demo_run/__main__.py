@@ -12,10 +12,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from board import Broken, promise
 from lab import available
 from lab.command import LabError
 
-from demo_run.promise import Broken, promise
 from demo_run.screen import say
 from demo_run.source import Source, find
 from demo_run.story import tell

@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from demo_run.member import DFEDGE, Member
-from demo_run.promise import Broken
+from board import DFEDGE, Broken, Member
 
 
 class Download:

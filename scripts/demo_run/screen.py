@@ -12,6 +12,7 @@ from rich.table import Table
 
 from demo_run.download import Download
 
+BAR: Final = 32  # columns
 LOOK_S: Final = 0.05  # between two looks at what the downloads say
 LINE_S: Final = 2.0  # between two lines where there is no terminal
 
@@ -65,14 +66,18 @@ def _await(until: Callable[[], bool], deadline: float) -> bool:
 
 def _picture(downloads: Sequence[Download]) -> Table:
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("NODE", "", "DONE", "RATE", "FROM", "HELD BACK BY"):
-        shown.add_column(title, no_wrap=True)
+    for title, width in (("NODE", 8), ("", BAR), ("DONE", 4), ("RATE", 11), ("FROM", 8)):
+        shown.add_column(title, no_wrap=True, min_width=width)
+    room = console.width - BAR - 42
+    if room > 0:
+        shown.add_column("HELD BACK BY", no_wrap=True)
     for one in downloads:
-        bar = ProgressBar(total=max(one.total, 1), completed=one.done, width=32)
-        state = (
-            (f"{one.peers} peers", one.held_back) if one.running else ("done" if one.result.get("ok") else "ended", "")
-        )
-        shown.add_row(one.member.name, bar, f"{one.share:4.0%}", _mbit(one.rate if one.running else 0), *state)
+        bar = ProgressBar(total=max(one.total, 1), completed=one.done, width=BAR)
+        ended = "done" if one.result.get("ok") else "ended"
+        why = one.held_back if len(one.held_back) <= room else f"{one.held_back[: max(room - 1, 0)]}…"
+        state = (f"{one.peers} peers", why) if one.running else (ended, "")
+        cells = (one.member.name, bar, f"{one.share:4.0%}", _mbit(one.rate if one.running else 0), *state)
+        shown.add_row(*(cells if room > 0 else cells[:-1]))
     return shown
 
 

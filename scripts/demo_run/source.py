@@ -13,7 +13,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Final
 
-from demo_run.promise import Broken, promise
+from board import Broken, promise
 
 DESCRIPTION: Final = Path(__file__).parents[2] / "firmware_images" / "aavmf.toml"
 DOWNLOAD_S: Final = 60.0  # the most that fetching a package may take

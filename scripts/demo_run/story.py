@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from board import Member, promise
 from lab import Lan
 
 from demo_run.download import Download
-from demo_run.member import Member
 from demo_run.processors import Processors
-from demo_run.promise import promise
 from demo_run.screen import console, mib, say, table, watch
 from demo_run.source import Source, scrambled, sha256
 

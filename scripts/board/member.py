@@ -1,20 +1,21 @@
-"""One node of the demonstration: its folder, its agent, and its command line."""
+"""One node: its folder, its agent, and its command line."""
 
 import json
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from lab import Lan
 
-from demo_run.promise import Broken, promise
+from board.promise import Broken, promise
 
 DFEDGE: Final = str(Path(sys.executable).parent / "dfedge")
-COMMAND_S: Final = 60.0  # no command of the demonstration takes longer
+COMMAND_S: Final = 60.0  # no command that is asked takes longer
 
 
 @dataclass(slots=True)
@@ -50,10 +51,10 @@ class Member:
             raise Broken(f"{self.name}: dfedge {' '.join(arguments)} printed no JSON document") from None
         return document
 
-    def start(self) -> None:
-        """Start the agent; its log goes on in one file."""
+    def start(self, command: Sequence[str] = (DFEDGE,)) -> None:
+        """Start the agent, by another command for a debugger or a profiler; its log goes on in one file."""
         with (self.folder / "agent.log").open("a", encoding="utf-8") as log:
-            self.agent = self.lan.popen(self.number, [DFEDGE, "agent"], self.environment, stdout=log, stderr=log)
+            self.agent = self.lan.popen(self.number, [*command, "agent"], self.environment, stdout=log, stderr=log)
 
     def await_peers(self, count: int, seconds: float) -> None:
         """Wait until the agent is connected with that many peers. Raises Broken."""

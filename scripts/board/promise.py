@@ -1,4 +1,4 @@
-"""What the demonstration promises, and how it says that something was not so."""
+"""What a demonstration or a benchmark promises, and how it says that something was not so."""
 
 
 class Broken(Exception):
