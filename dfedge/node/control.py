@@ -84,7 +84,7 @@ def _owner(folder: int) -> str:
         try:
             sock.settimeout(1)
             sock.connect(socket_address(folder))
-            pid, _, _ = PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SOPEERCRED, PEER.size))
+            pid, _, _ = PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
         except OSError:
             return ""
     return f" (pid {pid})"

@@ -63,7 +63,7 @@ class Connection:
         self._asked = False
         self._answer: tuple[Document, list[int]] | None = None
         self._answered = anyio.Event()
-        self.pid, self.uid, _ = PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SOPEERCRED, PEER.size))
+        self.pid, self.uid, _ = PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
 
     async def run(self, handlers: Mapping[str, Handler], full: bool) -> None:
         """Attend to the client until it goes; a verb under way is cancelled then."""
