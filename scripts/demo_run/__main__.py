@@ -76,7 +76,8 @@ def _from_the_start(image: Path | None) -> int:
 def _in_user_namespace(folder: Path) -> int:
     """Play the story as the root of a user namespace of our own, and pass on a wish to stop."""
     promise(shutil.which("unshare") is not None, "without root the command unshare is needed (package util-linux)")
-    unshared = ["unshare", "-Urnm"]
+    # A /run of our own: what root left in the machine's would be in the way, and is not ours to change.
+    unshared = ["unshare", "-Urnm", "sh", "-c", 'mount -t tmpfs -o mode=0755 demo /run && exec "$@"', "sh"]
     probe = subprocess.run([*unshared, "true"], capture_output=True, text=True, check=False)
     promise(probe.returncode == 0, f"no user namespaces here ({probe.stderr.strip()}); run it as root")
     story = subprocess.Popen([*unshared, sys.executable, "-m", "demo_run", "--staged", str(folder)])
