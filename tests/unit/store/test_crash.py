@@ -4,11 +4,12 @@ import errno
 import fcntl
 import os
 import random
+import shutil
 import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import anyio
@@ -129,47 +130,47 @@ async def test_nothing_journalled_is_lost_in_a_power_cut(tmp_path: Path) -> None
                 os.close(fd)
         process.wait()
     assert len(durable) == 32
-    with mounted(tmp_path / "mnt", "-o", "loop", str(disk)) as mnt:
-        store = Store.open(mnt / "state", None, 0, lambda: 1_700_000_000.0)
+    shutil.copy(disk, tmp_path / "after")  # else a process that saw the first mount may keep its dead state alive
+    with (
+        mounted(tmp_path / "mnt", "-o", "loop", str(tmp_path / "after")) as mnt,
+        closing(Store.open(mnt / "state", None, 0, lambda: 1_700_000_000.0)) as store,
+    ):
         fw = firmware({"fw.bin": noise(PIECES * PIECE)})
         partial = await fw.begin(store)
         assert durable <= set(partial.holds)
         await fw.put(partial)
         await partial.finish()
         assert (await store.verify(None)).bad == ()
-        store.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
 async def test_a_disk_too_small_is_refused_before_the_first_byte(tmp_path: Path) -> None:
-    with mounted(tmp_path / "mnt", "-t", "tmpfs", "-o", "size=1m", "tmpfs") as mnt:
-        store = Store.open(mnt / "state", None, 100_000, lambda: 1_700_000_000.0)
-        try:
-            small = firmware({"fw.bin": noise(500_000)})
-            await small.fetch(store)
-            with pytest.raises(NoSpace, match=r"big:1 needs 1\.9 MiB, .* is free \(keep_free 97\.7 KiB\), evicting"):
-                await firmware({"fw.bin": noise(2_000_000)}, name="big", version="1").begin(store)
-            assert [image.name for image in store.images()] == ["gateway-os"]
-            await firmware({"fw.bin": noise(600_000, seed=1)}, name="next").fetch(store)
-            assert [image.name for image in store.images()] == ["next"]
-        finally:
-            store.close()
+    with (
+        mounted(tmp_path / "mnt", "-t", "tmpfs", "-o", "size=1m", "tmpfs") as mnt,
+        closing(Store.open(mnt / "state", None, 100_000, lambda: 1_700_000_000.0)) as store,
+    ):
+        small = firmware({"fw.bin": noise(500_000)})
+        await small.fetch(store)
+        with pytest.raises(NoSpace, match=r"big:1 needs 1\.9 MiB, .* is free \(keep_free 97\.7 KiB\), evicting"):
+            await firmware({"fw.bin": noise(2_000_000)}, name="big", version="1").begin(store)
+        assert [image.name for image in store.images()] == ["gateway-os"]
+        await firmware({"fw.bin": noise(600_000, seed=1)}, name="next").fetch(store)
+        assert [image.name for image in store.images()] == ["next"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
 async def test_a_disk_that_somebody_else_fills_is_named_and_harms_nothing(tmp_path: Path) -> None:
-    with mounted(tmp_path / "mnt", "-t", "tmpfs", "-o", "size=1m", "tmpfs") as mnt:
-        store = Store.open(mnt / "state", None, 0, lambda: 1_700_000_000.0)
-        try:
-            stage = await store.stage(500_000)
-            source = tmp_path / "source"
-            source.write_bytes(noise(500_000))
-            (mnt / "filler").write_bytes(bytes(700_000))
-            fd = os.open(source, os.O_RDONLY)
-            with pytest.raises(NoSpace, match="fw can't be taken in: no space left on device"):
-                await stage.add("fw", fd, 0o644, PIECE)
-            os.close(fd)
-            await stage.discard()
-            assert not store.images() and not list((mnt / "state/partial").iterdir())
-        finally:
-            store.close()
+    with (
+        mounted(tmp_path / "mnt", "-t", "tmpfs", "-o", "size=1m", "tmpfs") as mnt,
+        closing(Store.open(mnt / "state", None, 0, lambda: 1_700_000_000.0)) as store,
+    ):
+        stage = await store.stage(500_000)
+        source = tmp_path / "source"
+        source.write_bytes(noise(500_000))
+        (mnt / "filler").write_bytes(bytes(700_000))
+        fd = os.open(source, os.O_RDONLY)
+        with pytest.raises(NoSpace, match="fw can't be taken in: no space left on device"):
+            await stage.add("fw", fd, 0o644, PIECE)
+        os.close(fd)
+        await stage.discard()
+        assert not store.images() and not list((mnt / "state/partial").iterdir())
