@@ -149,7 +149,7 @@ def test_two_different_images_under_one_name_are_refused_with_both_signers(board
 
 def test_a_node_that_is_revoked_loses_its_session_and_gets_nothing_more(boards: list[Board], tmp_path: Path) -> None:
     boards[0].ask("publish", str(image(tmp_path / "x", 5000)), "--name", "secret", "--version", "1")
-    assert boards[0].run("fleet", "revoke", "node-2", "--yes").returncode == 0
+    assert boards[0].run("fleet", "revoke", "node-2").returncode == 0
     until(lambda: boards[0].connected() == {"node-1"}, "node-2 to be out")
     done = boards[2].run("get", "secret:1", "--timeout", "4s")
     assert done.returncode == 1, done.stdout
