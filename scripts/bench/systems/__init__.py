@@ -1,0 +1,11 @@
+"""The systems that are compared, one module each."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from bench.system import System
+from bench.systems.dfedge import Dfedge
+from bench.systems.libtorrent import Libtorrent
+from bench.systems.uftp import Uftp
+
+SYSTEMS: Final[Mapping[str, type[System]]] = {one.name: one for one in (Dfedge, Libtorrent, Uftp)}
