@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -158,6 +159,10 @@ class Fleet:
                 board.stop(signal.SIGKILL)
 
 
+def _is_connected(board: Board, count: int) -> bool:
+    return len(board.connected()) >= count
+
+
 @contextmanager
 def fleet_of(folder: Path, count: int, lan: "lab.Lan | None" = None) -> Iterator[list[Board]]:
     """Boards with running agents, all connected to all; on loopback they know the earlier ones by address."""
@@ -167,7 +172,7 @@ def fleet_of(folder: Path, count: int, lan: "lab.Lan | None" = None) -> Iterator
         for board in boards:
             board.start()
         for board in boards:
-            until(lambda board=board: len(board.connected()) >= count - 1, f"{board.name} to be connected to all")
+            until(partial(_is_connected, board, count - 1), f"{board.name} to be connected to all")
         yield boards
     finally:
         fleet.stop()

@@ -101,7 +101,8 @@ class Manifest:
         if not self.fleet or len(self.fleet) > 64 or not self.fleet.isascii():
             raise ValueError("manifest: the fleet id is missing or too long")
         if (
-            not 0 <= self.created <= MAX_INT
+            type(self.created) is bool
+            or not 0 <= self.created <= MAX_INT
             or len(self.compatible) > 64
             or any(not 0 < len(c) <= 255 for c in self.compatible)
         ):
