@@ -3,14 +3,16 @@
 import errno
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Lock
-from typing import Final
+from typing import Final, TypeVar
 
 from anyio import from_thread
 
 CHUNK: Final = 1024 * 1024  # bytes read at once while hashing
 MOST_VECTORS: Final = 512  # blocks in one write; the kernel takes 1,024
+
+T = TypeVar("T")
 
 
 class Body:
@@ -64,7 +66,7 @@ class Body:
     def matches(self, fd: int) -> bool:
         """Hash what of the file was not hashed while it arrived, and compare. Runs in a worker."""
         with self.prefix_lock:
-            for chunk in chunks(fd, self.prefix_bytes, self.size - self.prefix_bytes):
+            for chunk in while_wanted(chunks(fd, self.prefix_bytes, self.size - self.prefix_bytes)):
                 self.prefix.update(chunk)
                 self.prefix_bytes += len(chunk)
             return self.prefix_bytes == self.size == os.fstat(fd).st_size and self.prefix.digest() == self.digest
@@ -75,15 +77,21 @@ class Body:
 
 
 def chunks(fd: int, offset: int, length: int) -> Iterator[bytes]:
-    """Read a range bit by bit; it ends early where the file does. In a worker, a cancelled caller ends it at once."""
+    """Read a range bit by bit; it ends early where the file does."""
     while length > 0:
-        from_thread.check_cancelled()
         data = os.pread(fd, min(CHUNK, length), offset)
         if not data:
             return
         yield data
         offset += len(data)
         length -= len(data)
+
+
+def while_wanted(parts: Iterable[T]) -> Iterator[T]:
+    """Go through the parts of a long job in `Shared.work`; it ends where its caller was cancelled."""
+    for part in parts:
+        from_thread.check_cancelled()
+        yield part
 
 
 def hash_range(fd: int, offset: int, length: int) -> bytes:

@@ -25,6 +25,7 @@ from dfedge.store.descriptor import Descriptors
 from dfedge.store.fault import disk_fault
 from dfedge.store.journal import Journal
 from dfedge.store.layout import Layout, has_size
+from dfedge.store.worker import Workers
 
 MOST_COMPARED: Final = 65_536  # pieces; beyond it a table of all digests would cost more memory than it is worth
 
@@ -38,15 +39,20 @@ class Shared:
 
     layout: Layout
     files: Descriptors
-    workers: anyio.CapacityLimiter  # threads that hash and write
+    workers: Workers  # for pieces
+    long_jobs: anyio.CapacityLimiter  # how many whole files are hashed, synced or copied at once
     degrade: Callable[[str], None]  # the disk failed us, for the reason given
     wake: Callable[[], None]  # pieces wait to be made durable
     completed: Callable[[ImageId], Awaitable[None]]  # every file of this image is a blob
     demoted: Callable[[ImageId, bytes], Awaitable[None]]  # this image took a rotten blob out of the blobs, to mend it
 
+    async def piecework(self, job: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run a job of one piece in a thread; long jobs are not in its way."""
+        return await self.workers.work(job, *args)
+
     async def work(self, job: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Run a job in a worker thread. A cancelled caller waits for its end, so nothing is left half known."""
-        return await to_thread.run_sync(job, *args, limiter=self.workers)
+        """Run a job that may be long in a thread. A cancelled caller waits for its end, so nothing is half known."""
+        return await to_thread.run_sync(job, *args, limiter=self.long_jobs)
 
 
 class Content:

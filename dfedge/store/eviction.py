@@ -41,34 +41,56 @@ def plan(images: Iterable[Candidate], need_bytes: int) -> list[Eviction]:
     movable = sorted(
         (one for one in images if not one.pinned and not one.in_use), key=lambda one: (one.last_used, one.image)
     )
+    tally = _Tally(images)
     chosen: list[Candidate] = []
     for one in movable:
-        if freed(images, chosen) >= need_bytes:
+        if tally.freed >= need_bytes:
             break
+        tally.take(one)
         chosen.append(one)
-    if freed(images, chosen) >= need_bytes:
-        for one in reversed(chosen):  # what was chosen on the way, but turned out not to be needed, stays
-            rest = [other for other in chosen if other is not one]
-            if freed(images, rest) >= need_bytes:
-                chosen = rest
-    evictions = []
-    for count, one in enumerate(chosen):
-        gain = freed(images, chosen[: count + 1]) - freed(images, chosen[:count])
-        evictions.append(Eviction(one.image, one.label, gain, _reason(one)))
-    return evictions
+    if tally.freed >= need_bytes:
+        for one in reversed(chosen.copy()):  # what was chosen on the way, but turned out not to be needed, stays
+            tally.put_back(one)
+            if tally.freed >= need_bytes:
+                chosen.remove(one)
+            else:
+                tally.take(one)
+    again = _Tally(images)
+    return [Eviction(one.image, one.label, again.take(one), _reason(one)) for one in chosen]
 
 
 def freed(images: Iterable[Candidate], chosen: Iterable[Candidate]) -> int:
     """Bytes that removing `chosen` frees, given all the images that are here."""
-    users = Counter(digest for one in images for digest, _ in one.files)
-    total = 0
+    tally = _Tally(images)
     for one in chosen:
-        total += one.own_bytes
+        tally.take(one)
+    return tally.freed
+
+
+class _Tally:
+    """What is freed so far, as images are taken away and put back."""
+
+    def __init__(self, images: Iterable[Candidate]) -> None:
+        self._users = Counter(digest for one in images for digest, _ in one.files)
+        self.freed = 0
+
+    def take(self, one: Candidate) -> int:
+        """Take an image away; returns what that frees."""
+        gain = one.own_bytes
         for digest, nbytes in one.files:
-            users[digest] -= 1
-            if users[digest] == 0:
-                total += nbytes
-    return total
+            self._users[digest] -= 1
+            if self._users[digest] == 0:
+                gain += nbytes
+        self.freed += gain
+        return gain
+
+    def put_back(self, one: Candidate) -> None:
+        """Undo the taking of an image, whichever were taken since."""
+        self.freed -= one.own_bytes
+        for digest, nbytes in one.files:
+            if self._users[digest] == 0:
+                self.freed -= nbytes
+            self._users[digest] += 1
 
 
 def _reason(one: Candidate) -> str:

@@ -56,7 +56,7 @@ class HeldImage:
         content = self._content
         if piece not in content.holds:
             return False
-        if await content.shared.work(content.hash_piece, piece):
+        if await content.shared.piecework(content.hash_piece, piece):
             if piece in content.holds:
                 content.proved.add(piece)
             return True
@@ -84,7 +84,7 @@ class HeldImage:
             async with content.moving:
                 content.lose(rotten)
                 for body in {content.body(content.manifest.piece(piece)) for piece in rotten}:
-                    body.restart_prefix()
+                    await content.shared.work(body.restart_prefix)  # not here: a worker may be hashing it
                     if body.whole and not await content.shared.work(self._is_sound, body):
                         await self._take_back(body)
                 if content.journal.exists():

@@ -16,7 +16,7 @@ import anyio
 from dfedge.core.errors import Corrupt
 from dfedge.core.image.outcome import Outcome
 from dfedge.store.allocation import allocate, data_extents
-from dfedge.store.body import Body, chunks, forget_cache, hash_range, write_all
+from dfedge.store.body import Body, chunks, forget_cache, hash_range, while_wanted, write_all
 from dfedge.store.content import Content
 from dfedge.store.fault import disk_fault
 from dfedge.store.held import HeldImage
@@ -82,7 +82,7 @@ class PartialImage(HeldImage):
 
     def _hash_written(self, pieces: range, fd: int, extents: list[tuple[int, int]]) -> Iterator[int]:
         at = 0
-        for number in pieces:
+        for number in while_wanted(pieces):
             piece = self._content.manifest.piece(number)
             while at < len(extents) and extents[at][1] <= piece.offset:
                 at += 1
@@ -113,7 +113,7 @@ class PartialImage(HeldImage):
             raise Corrupt(f"{content}: {body.label!r} is whole here, but piece {piece} of its manifest is not in it")
         twins = [twin for twin in content.twins(piece) if not content.settled(twin)]
         try:
-            if not await content.shared.work(self._prove_and_write, piece, twins, blocks):
+            if not await content.shared.piecework(self._prove_and_write, piece, twins, blocks):
                 return Outcome.MISMATCH
         except OSError as error:
             fault = disk_fault(content.place(body), f"piece {piece} can't be written", error)
@@ -230,7 +230,7 @@ class PartialImage(HeldImage):
         """After a failed fsync the cache calls lost pages clean: believe only what the disk gives back."""
         content = self._content
         body.suspect = True
-        body.restart_prefix()
+        await content.shared.work(body.restart_prefix)
         content.shared.degrade(str(disk_fault(content.place(body), "can't be synced", error)))
         for piece in await content.shared.work(self._unreadable, body, pieces):
             content.lose(content.sharing(piece))
@@ -238,25 +238,30 @@ class PartialImage(HeldImage):
     def _unreadable(self, body: Body, pieces: list[int]) -> list[int]:
         with self._content.borrow(body) as fd:
             forget_cache(fd)
-        return [piece for piece in pieces if not self._content.hash_piece(piece)]
+        return [piece for piece in while_wanted(pieces) if not self._content.hash_piece(piece)]
 
     async def finish(self) -> None:
         """Prove each whole file, make it a blob, and tell the index. Raises Corrupt or NoSpace; may be called again."""
         await self.flush()
         content = self._content
-        if not content.holds.complete:
-            lacking = content.manifest.pieces - len(content.holds)
-            raise Corrupt(f"{content}: {lacking:,} of {content.manifest.pieces:,} pieces are missing")
+        self._check_complete()
         for body in content.bodies:
             if not body.whole and not await content.shared.work(self._matches, body):
                 await self._explain(body)
         with anyio.CancelScope(shield=True):
             async with content.moving:
+                self._check_complete()  # a piece may have turned out rotten meanwhile
                 for body in content.bodies:
                     if not body.whole:
                         await self._install(body)
                 await content.shared.work(self._settle)
         await content.shared.completed(content.image)
+
+    def _check_complete(self) -> None:
+        content = self._content
+        if not content.holds.complete:
+            lacking = content.manifest.pieces - len(content.holds)
+            raise Corrupt(f"{content}: {lacking:,} of {content.manifest.pieces:,} pieces are missing")
 
     def _matches(self, body: Body) -> bool:
         with self._content.borrow(body) as fd:
@@ -268,7 +273,7 @@ class PartialImage(HeldImage):
     async def _explain(self, body: Body) -> None:
         """Find out who is to blame for a file that is not what the manifest says, and raise it."""
         content = self._content
-        body.restart_prefix()
+        await content.shared.work(body.restart_prefix)
         rotten = await content.shared.work(self._unreadable, body, list(body.pieces()))
         if rotten:
             await self.spoil(rotten)
@@ -308,7 +313,7 @@ class PartialImage(HeldImage):
         files = self._content.shared.files
         with files.borrow(path) as old, files.borrow(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as new:
             offset = 0
-            for chunk in chunks(old, 0, body.size):
+            for chunk in while_wanted(chunks(old, 0, body.size)):
                 write_all(new, [chunk], offset)
                 offset += len(chunk)
         fresh.rename(path)

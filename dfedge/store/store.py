@@ -30,8 +30,9 @@ from dfedge.store.output import copy_out
 from dfedge.store.partial import PartialImage
 from dfedge.store.quota import Usage
 from dfedge.store.verify import Progress, VerifyReport, verify
+from dfedge.store.worker import Workers
 
-WORKERS: Final = 2  # threads that hash and write; more would only queue for the same disk
+LONG_JOBS: Final = 4  # whole files hashed, synced, copied at once; each has a thread, but they wait for one disk
 RECENT: Final = 8  # images whose state is kept though nobody holds on to them
 
 
@@ -51,7 +52,7 @@ class Store:
         self._partials: dict[ImageId, PartialImage] = {}
         self._housekeeping = Housekeeping(self._partials.values, self._catalogue.write_uses)
         self._shared = Shared(
-            layout, Descriptors(), anyio.CapacityLimiter(WORKERS), self._degrade, self._housekeeping.wake,
+            layout, Descriptors(), Workers(), anyio.CapacityLimiter(LONG_JOBS), self._degrade, self._housekeeping.wake,
             self._completed, self._demoted,
         )  # fmt: skip
         self._clearing = Clearing(
@@ -104,6 +105,7 @@ class Store:
     def close(self) -> None:
         """Close all files and let the next agent in. What is not flushed is hashed again at the next start."""
         self._catalogue.close()
+        self._shared.workers.close()
         self._shared.files.close()
         self._lock.release()
 
