@@ -7,32 +7,16 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from random import Random
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fleetsim.fleet import Fleet, Link
-
-from dfedge.core.image.piecemap import PieceMap
+from fleetsim.fleet import lan, sparse
 
 HEAD = ("nodes", "pieces", "x bound", "seed x", "waste %", "messages/node", "us/decision", "real s")
 
 
 def numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
-
-
-def fleet_of(nodes: int, pieces: int, neighbours: int, rate: float, piece_bytes: int, seed: int) -> Fleet:
-    """A full mesh up to `neighbours`; above, each newcomer picks half as many of those before it at random."""
-    fleet = Fleet(pieces, piece_bytes, seed)
-    rng = Random(seed)
-    names = ["s"]
-    fleet.add("s", Link.mbit(rate), PieceMap.full(pieces))
-    for number in range(nodes):
-        near = names if nodes <= neighbours else rng.sample(names, min(neighbours // 2, len(names)))
-        fleet.add(f"n{number}", Link.mbit(rate), near=near)
-        names.append(f"n{number}")
-    return fleet
 
 
 def main() -> None:
@@ -48,7 +32,11 @@ def main() -> None:
     print(" | ".join("-" * len(name) for name in HEAD))
     for nodes in args.nodes:
         for pieces in args.pieces:
-            fleet = fleet_of(nodes, pieces, args.neighbours, args.rate, args.piece_kib * 1024, args.seed)
+            piece_bytes = args.piece_kib * 1024
+            if nodes <= args.neighbours:
+                fleet = lan(nodes, pieces, args.rate, piece_bytes, args.seed)
+            else:
+                fleet = sparse(nodes, pieces, args.neighbours, args.rate, piece_bytes, args.seed)
             began = time.perf_counter()
             fleet.run(fleet.all_done, limit=3600)
             real = time.perf_counter() - began

@@ -250,3 +250,22 @@ def lan(nodes: int, pieces: int, rate: float = 100, piece_bytes: int = 128 * 102
     for number in range(nodes):
         fleet.add(f"n{number}", Link.mbit(rate))
     return fleet
+
+
+def sparse(
+    nodes: int, pieces: int, neighbours: int, rate: float = 100, piece_bytes: int = 128 * 1024, seed: int = 0
+) -> Fleet:
+    """The same, but each sees about `neighbours` of the others, at random: so many random rings, halved."""
+    fleet = Fleet(pieces, piece_bytes, seed)
+    rng = Random(seed)
+    names = ["s", *(f"n{number}" for number in range(nodes))]
+    sees: dict[str, set[str]] = {name: set() for name in names}
+    for _ in range(max(1, neighbours // 2)):
+        ring = rng.sample(names, len(names))
+        for one, two in zip(ring, ring[1:] + ring[:1], strict=True):
+            sees[one].add(two)
+            sees[two].add(one)
+    for place, name in enumerate(names):
+        held = PieceMap.full(pieces) if name == "s" else None
+        fleet.add(name, Link.mbit(rate), held, near=[other for other in names[:place] if other in sees[name]])
+    return fleet

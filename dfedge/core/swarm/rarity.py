@@ -66,6 +66,11 @@ class Rarity:
         """One peer fewer shows the piece."""
         self._move(piece, -1)
 
+    def more_of(self, shown: bytes) -> None:
+        """One more peer shows all these."""
+        for piece in pieces_in(shown):
+            self._move(piece, 1)
+
     def rarest(self, shown: bytes, most: int, rng: Random) -> list[int]:
         """Up to `most` wanted pieces of a peer's map, the rarest buckets first, from a random place in each."""
         found: list[int] = []

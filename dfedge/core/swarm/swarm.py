@@ -18,6 +18,7 @@ from dfedge.core.swarm.event import (
     Lost,
     Proven,
     Received,
+    Refuse,
     Rejected,
     Show,
     Shown,
@@ -39,7 +40,8 @@ class Swarm:
 
     `holds` is copied; afterwards Proven and Lost change our copy. `now` is the caller's monotonic time in seconds,
     `rng` the caller's: one seed replays one swarm. On a peer's Join: `handle(Joined)`, then send our own Join with
-    `greeting`, then carry the actions out. Events about a peer that is not in the swarm are ignored.
+    `greeting`, then carry the actions out. Events about a peer that is not in the swarm are ignored; piece numbers are
+    below `manifest_pieces`: who reads them from a peer checks that.
     """
 
     def __init__(
@@ -143,9 +145,6 @@ class Swarm:
                     self._withdraw(peer, (piece,), now, out)
             case Spoiled(piece, _):
                 peer.spoilt.add(piece)
-                if (request := peer.asked.get(piece)) is not None:
-                    peer.bytes_wasted += request.received
-                    request.received = min(request.received, request.size)
                 self._withdraw(peer, (piece,), now, out)
             case _:
                 assert_never(event)
@@ -161,8 +160,7 @@ class Swarm:
             peer.everywhere = True
             self._rarity.everywhere += 1
         else:
-            for piece in pieces_in(peer.shown.encode()):
-                self._rarity.more(piece)
+            self._rarity.more_of(peer.shown.encode())
         self._picker.refresh(peer)
         shown = self._greeted.pop(peer.id, None)
         if shown is not None and self._seeding is None:
@@ -267,8 +265,12 @@ class Swarm:
             self._seeding.joined(peer, shown_all=True)
 
     def _steer(self, now: float, out: list[Action]) -> None:
-        if self._seeding is not None:
-            self._seeding.steer(now, out)
+        if self._seeding is None:
+            return
+        for action in out:
+            if isinstance(action, Refuse):
+                self._seeding.take_back(self.peers[action.peer])
+        self._seeding.steer(now, out)
 
 
 def _cares(peer: Peer, piece: int) -> bool:
