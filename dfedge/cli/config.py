@@ -11,7 +11,7 @@ from dfedge.cli.reach import config_of
 from dfedge.core.errors import UsageError
 from dfedge.core.units import duration, line_rate, size
 from dfedge.node.config import CONFIG_FILE, SETTINGS, Config, find
-from dfedge.node.configfile import RATE, SIZE
+from dfedge.node.kind import RATE, SIZE
 
 EXAMPLE: Final = "dfedge config show"
 

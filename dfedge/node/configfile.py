@@ -1,7 +1,7 @@
 """Settings as they stand in TOML files and in the environment: reading them, and saying where one is wrong.
 
-What a setting may be is a `node.kind.Kind`; the table of all settings is in `node.config`. tomllib tells no line numbers, so
-the line of a key is found again by scanning the text for it.
+What a setting may be is a `node.kind.Kind`; the table of all settings is in `node.config`. tomllib tells no line
+numbers, so the line of a key is found again by scanning the text for it.
 """
 
 import difflib

@@ -16,7 +16,7 @@ import anyio.from_thread
 import pytest
 
 from dfedge.core.errors import AgentDown, Busy, DfedgeError, NoSpace, NotFound, Refused
-from dfedge.node import control
+from dfedge.node import controlcall
 from dfedge.node.client import Client
 from dfedge.node.control import MAX_CONNECTIONS, Call, Handler, serve
 from dfedge.node.controlframe import MAX_FDS, MAX_FRAME, SOCKET, Document, encode
@@ -224,14 +224,14 @@ def test_too_many_descriptors_are_closed_and_refused(raw: socket.socket, tmp_pat
 
 
 def test_half_a_message_is_not_waited_for(raw: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "HALF_FRAME_S", 0.2)
+    monkeypatch.setattr(controlcall, "HALF_FRAME_S", 0.2)
     raw.sendall(encode({"verb": "echo", "params": {}})[:9])
     assert "not finished" in str(answer(raw))
     assert is_closed(raw)
 
 
 def test_a_client_that_thinks_is_waited_for(raw: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "HALF_FRAME_S", 0.05)
+    monkeypatch.setattr(controlcall, "HALF_FRAME_S", 0.05)
     raw.settimeout(0.3)
     with pytest.raises(TimeoutError):
         raw.recv(1)
