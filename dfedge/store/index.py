@@ -3,8 +3,10 @@
 The index names an image as complete only when its files are blobs and synced.
 """
 
+import errno
 import sqlite3
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,36 +57,26 @@ class Index:
 
     @classmethod
     def open(cls, path: Path) -> "Index":
-        """Open or make the index; one that is broken or of another schema is thrown away and made empty."""
+        """Open or make the index; one that is broken or of another schema is thrown away and made empty.
+
+        Where the disk is too full even for that it is kept in memory: the next start makes it anew.
+        """
         try:
-            return cls._connect(path)
+            return cls(_connect(path))
+        except sqlite3.OperationalError:
+            return cls(_connect(None))
         except sqlite3.DatabaseError:
             cls.delete(path)
-            return cls._connect(path)
+        try:
+            return cls(_connect(path))
+        except sqlite3.OperationalError:
+            return cls(_connect(None))
 
     @staticmethod
     def delete(path: Path) -> None:
         """Remove the index's files."""
         for suffix in ("", "-wal", "-shm", "-journal"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-
-    @classmethod
-    def _connect(cls, path: Path) -> "Index":
-        database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        try:
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = NORMAL")  # a lost last write is found again from the files
-            found = database.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, SCHEMA) or database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError(f"schema {found}")
-            database.executescript(_TABLES)
-            database.execute(f"PRAGMA user_version = {SCHEMA}")
-            database.execute("SELECT image, name, version, created, size, signer, complete, pinned, added FROM images")
-        except sqlite3.DatabaseError:
-            database.close()
-            raise
-        path.chmod(0o600)
-        return cls(database)
 
     def rows(self) -> list[Row]:
         """All images."""
@@ -97,16 +89,23 @@ class Index:
         ]
 
     def add(self, row: Row, manifest: Manifest) -> None:
-        """Name an image and its files."""
-        with self._transaction():
-            self.put(row)
-            self._database.executemany(
-                "INSERT OR REPLACE INTO files VALUES (?, ?, ?)",
-                [(row.image, entry.digest, entry.size) for entry in manifest.files],
-            )
+        """Name an image and its files. Raises OSError: without their names its files might be taken for leftovers."""
+        try:
+            with self._transaction():
+                self._write(row)
+                self._database.executemany(
+                    "INSERT OR REPLACE INTO files VALUES (?, ?, ?)",
+                    [(row.image, entry.digest, entry.size) for entry in manifest.files],
+                )
+        except sqlite3.Error as error:
+            raise OSError(errno.ENOSPC if "full" in str(error) else errno.EIO, str(error)) from error
 
     def put(self, row: Row) -> None:
-        """Write what changed of an image."""
+        """Write what changed of an image. Where the disk fails, the next start finds it out from the files."""
+        with suppress(sqlite3.Error):
+            self._write(row)
+
+    def _write(self, row: Row) -> None:
         self._database.execute(
             "INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (row.image, row.name, row.version, row.created, row.size, row.signer, row.complete, row.pinned, row.added,
@@ -114,14 +113,14 @@ class Index:
         )  # fmt: skip
 
     def drop(self, image: ImageId) -> None:
-        """Name an image no more."""
-        with self._transaction():
+        """Name an image no more; as `put`."""
+        with suppress(sqlite3.Error), self._transaction():
             self._database.execute("DELETE FROM images WHERE image = ?", (image,))
             self._database.execute("DELETE FROM files WHERE image = ?", (image,))
 
     def touch(self, uses: Mapping[ImageId, float]) -> None:
-        """Write when images were used last."""
-        with self._transaction():
+        """Write when images were used last; as `put`."""
+        with suppress(sqlite3.Error), self._transaction():
             self._database.executemany(
                 "UPDATE images SET last_used = ? WHERE image = ?", [(when, image) for image, when in uses.items()]
             )
@@ -151,6 +150,24 @@ class Index:
         return _Transaction(self._database)
 
 
+def _connect(path: Path | None) -> sqlite3.Connection:
+    database = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")  # a lost last write is found again from the files
+        found = database.execute("PRAGMA user_version").fetchone()[0]
+        if found not in (0, SCHEMA) or database.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError(f"schema {found}")
+        database.executescript(_TABLES)
+        database.execute(f"PRAGMA user_version = {SCHEMA}")
+    except BaseException:
+        database.close()
+        raise
+    if path is not None:
+        path.chmod(0o600)
+    return database
+
+
 class _Transaction:
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
@@ -159,4 +176,9 @@ class _Transaction:
         self._database.execute("BEGIN IMMEDIATE")
 
     def __exit__(self, kind: object, *rest: object) -> None:
-        self._database.execute("ROLLBACK" if kind else "COMMIT")
+        try:
+            if kind is None:
+                self._database.execute("COMMIT")
+        finally:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")

@@ -32,8 +32,9 @@ class StateLock:
         except OSError as error:
             os.close(fd)
             raise Refused(f"{path}: can't be locked: {error.strerror}") from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
+        with suppress(OSError):  # on a full disk the lock holds all the same, without our name
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode("ascii"), 0)
         return cls(fd)
 
     def release(self) -> None:

@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import anyio
@@ -156,6 +156,29 @@ async def test_a_disk_too_small_is_refused_before_the_first_byte(tmp_path: Path)
         assert [image.name for image in store.images()] == ["gateway-os"]
         await firmware({"fw.bin": noise(600_000, seed=1)}, name="next").fetch(store)
         assert [image.name for image in store.images()] == ["next"]
+
+
+@pytest.mark.parametrize("index", ["kept", "gone"])
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+async def test_a_full_disk_does_not_keep_an_agent_from_starting_and_making_room(tmp_path: Path, index: str) -> None:
+    fw = firmware({"fw.bin": noise(300_000)})
+    with mounted(tmp_path / "mnt", "-t", "tmpfs", "-o", "size=1m", "tmpfs") as mnt:
+        with closing(Store.open(mnt / "state", None, 0, lambda: 1_700_000_000.0)) as store:
+            await fw.fetch(store)
+        if index == "gone":
+            (mnt / "state/index.sqlite3").unlink()
+        with suppress(OSError), (mnt / "filler").open("wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(4096))
+        with closing(Store.open(mnt / "state", None, 0, lambda: 1_700_000_000.0)) as store:
+            assert store.images()[0].complete and (await store.verify(None)).bad == ()
+            with pytest.raises(NoSpace):
+                await firmware({"fw.bin": noise(400_000)}, name="next").begin(store)
+            await store.remove(fw.image)
+            (mnt / "filler").unlink()
+            await firmware({"fw.bin": noise(400_000)}, name="next").fetch(store)
+        with closing(Store.open(mnt / "state", None, 0, lambda: 1_700_000_000.0)) as store:
+            assert [(image.name, image.complete) for image in store.images()] == [("next", True)]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
