@@ -352,3 +352,27 @@ def test_why_says_what_each_missing_piece_waits_for() -> None:
     node.handle(e.Unchoked(A), 0.0)
     assert sum(share for _, share in node.held_back(3.0)) == pytest.approx(1.0)
     assert any("from a, which sent nothing for 3 s" in reason for reason, _ in node.held_back(3.0))
+
+
+def test_what_a_peer_was_to_have_goes_to_another_when_it_must_wait_for_a_slot() -> None:
+    node = swarm(8, tuple(range(8)), policy=Policy(slots=1))
+    given = shows(join(node, A), A)
+    join(node, B)
+    out = [action for turn in range(1, 4) for action in node.handle(e.Tick(), turn * 10.0)]
+    assert any(isinstance(a, e.Refuse) and a.peer == A for a in out)
+    assert set(given) & set(shows(out, B))
+
+
+def test_a_piece_that_nobody_fetches_from_its_first_holder_does_not_stop_the_seed() -> None:
+    node = seed(40)  # the peers see only the seed
+    had: dict[NodeId, set[int]] = {peer: set(shows(join(node, peer), peer)) for peer in (A, B, C)}
+    for peer, pieces in had.items():
+        for piece in pieces:
+            node.handle(e.Shown(peer, (piece,), False), 0.1)
+    for step in range(600):
+        now = 0.25 * step + 0.25
+        for action in node.handle(e.Tick(), now):
+            if isinstance(action, e.Show):
+                had[action.peer] |= set(action.pieces)
+                node.handle(e.Shown(action.peer, action.pieces, False), now)
+    assert all(len(pieces) == 40 for pieces in had.values())
