@@ -5,12 +5,21 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+settings.load_profile("patient")
 
 
 @pytest.fixture
 def anyio_backend() -> str:
     """The agent runs on asyncio, so its tests do."""
     return "asyncio"
+
+
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Long values, such as keys made for the run, are no names: two processes that share the tests have others."""
+    return argname if isinstance(val, str | bytes) and len(val) > 60 else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
