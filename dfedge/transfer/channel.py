@@ -123,6 +123,9 @@ class ControlChannel(Channel):
         self._is_exec = self._describe is not None and command.strip() == "status"
         return self._is_exec
 
+    def eof_received(self) -> bool:
+        return self._is_exec  # plain ssh has nothing to say, and its end of input comes before our answer
+
     def session_started(self) -> None:
         if not self._is_exec:
             super().session_started()

@@ -23,6 +23,7 @@ from dfedge.transfer.ssh import session_seconds
 
 GREETING_TIMEOUT: Final = 10.0  # seconds from the open channels to the peer's hello
 MANIFEST_TIMEOUT: Final = 30.0  # seconds for one part of a manifest
+MAX_EARLY: Final = 256  # messages; a catalogue of 4,096 images is 32
 PING_TIMEOUT: Final = 3.0  # seconds
 log = logging.getLogger("dfedge.transfer")
 
@@ -64,6 +65,7 @@ class Connection:
         self._inbox: Inbox | None = None
         self._greeted = anyio.Event()
         self._closed = anyio.Event()
+        self._early: list[m.Message] = []  # said after the greeting, while we judge whether the session may stand
         self._parts: dict[bytes, _Waiting] = {}
         self._pings: dict[int, anyio.Event] = {}
 
@@ -91,6 +93,12 @@ class Connection:
     async def run(self, inbox: Inbox, line: Line) -> str:
         """Deliver what the peer says until the session ends; returns why it ended."""
         self._inbox, self.line = inbox, line
+        early, self._early = self._early, []
+        try:
+            for message in early:
+                inbox.on_message(self, message)
+        except ProtocolError as error:
+            self.on_failure(error)
         with anyio.move_on_after(session_seconds(self._ssh, self._gate)) as scope:
             await self._closed.wait()
         if scope.cancelled_caught:
@@ -153,10 +161,12 @@ class Connection:
                     self._pings[nonce].set()
             case m.ManifestPart():
                 self._take_part(message)
-            case _ if self._inbox is None:
-                raise ProtocolError(f"says {type(message).__name__} before we are ready")
-            case _:
+            case _ if self._inbox is not None:
                 self._inbox.on_message(self, message)
+            case _ if len(self._early) < MAX_EARLY:
+                self._early.append(message)
+            case _:
+                raise ProtocolError(f"says more than {MAX_EARLY} things before we are ready")
 
     def on_header(self, header: Frame) -> None:
         if self._closed.is_set():

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import asyncssh
 import pytest
-from hypothesis import settings
 
 from dfedge.core.image.manifest import FileEntry, Manifest
 from dfedge.jobs.enroll import enroll
@@ -16,10 +15,6 @@ from dfedge.trust.nodetrust import NodeTrust
 
 MADE = 1_800_000_000  # 2027-01-15: when the fleets of these tests are made
 DAY = 86_400
-
-settings.register_profile("patient", deadline=None)  # a busy machine is no failure
-settings.load_profile("patient")
-
 
 @pytest.fixture(autouse=True)
 def _asyncssh_clock() -> Iterator[None]:
