@@ -68,6 +68,7 @@ def server_options(gate: Gate, factory: Callable[[], asyncssh.SSHServer]) -> asy
         gss_auth=False,
         gss_kex=False,
         allow_pty=False,
+        line_editor=False,
         x11_forwarding=False,
         allow_scp=False,
         encoding=None,
