@@ -1,14 +1,12 @@
 """Compare: `scripts/bench/run fast8 --systems dfedge,libtorrent,uftp --rounds 5`."""
 
 import argparse
-import json
-import os
+import shlex
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -17,22 +15,25 @@ from board import Broken, promise
 from lab import available
 from lab.command import LabError
 
-from bench import report
-from bench.scenario import MIB, NAMED, Scenario
+from bench import command, machine, page, plot, profile, record, report
+from bench.scenario import MIB, Scenario
 from bench.stage import Image
 from bench.systems import SYSTEMS
+from bench.systems.dfedge import Dfedge
 from bench.trial import Trial, run
 
 KEEP_FREE: Final = 1024 * MIB
 
 
 def main(argv: Sequence[str]) -> int:
-    args = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGHUP, _leave)
     try:
-        scenario = _scenario(args)
-        _compare(scenario, args)
+        args = command.parse(argv)
+        if args.profile:
+            _profile(args.scenario, args)
+        else:
+            _compare(args.scenario, args, shlex.join(["scripts/bench/run", *argv]))
     except (Broken, LabError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -42,75 +43,63 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _compare(scenario: Scenario, args: argparse.Namespace) -> None:
-    reasons = {name: SYSTEMS[name].missing(scenario) for name in args.systems}
-    skipped = {name: reason for name, reason in reasons.items() if reason}
-    trials: list[Trial] = []
-    print(f"{scenario.name}: {scenario.words}", flush=True)
+def _compare(scenario: Scenario, args: argparse.Namespace, again: str) -> None:
+    print(f"{scenario.name}: {scenario.words}\nmachine: {machine.words()}", flush=True)
+    skipped: dict[str, str] = {}
+    if args.again:
+        trials = [trial for trial in record.read(args.again, scenario.name) if trial.system in args.systems]
+        promise(bool(trials), f"{args.again}: no run of {scenario.name}")
+    else:
+        promise(not available(), available())
+        reasons = {name: SYSTEMS[name].missing(scenario) for name in args.systems}
+        skipped = {name: reason for name, reason in reasons.items() if reason}
+        trials = _run_all(scenario, args, [name for name in args.systems if name not in skipped])
+    print(f"\n{report.table(scenario, trials, skipped)}")
+    if args.write:
+        _write(args.write, scenario, trials, skipped, again)
+
+
+def _run_all(scenario: Scenario, args: argparse.Namespace, systems: Sequence[str]) -> list[Trial]:
+    trials = []
     with tempfile.TemporaryDirectory(prefix="dfbench-", dir=args.temp) as made:
         folder = Path(made)
-        needed = (3 * scenario.takers + 4) * scenario.size + KEEP_FREE
-        free = shutil.disk_usage(folder).free
-        promise(free >= needed, f"{folder.parent} has {free >> 20:,} MiB free, {needed >> 20:,} are needed; try --temp")
-        image = Image.make(folder, scenario.size)
+        image = _image(folder, scenario)
         for round_ in range(1, args.rounds + 1):
-            for name in [name for name in args.systems if name not in skipped]:
+            for name in systems:
                 trial = run(SYSTEMS[name], scenario, image, folder / f"{round_}-{name}", round_)
                 trials.append(trial)
                 print(report.line(trial), flush=True)
-                _append(args.json, trial)
-    print(f"\n{report.table(scenario, trials, skipped)}")
+                if args.json:
+                    record.append(args.json, trial)
+    return trials
 
 
-def _append(path: Path | None, trial: Trial) -> None:
-    if path is not None:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(trial)) + "\n")
+def _profile(scenario: Scenario, args: argparse.Namespace) -> None:
+    promise(not available(), available())
+    with tempfile.TemporaryDirectory(prefix="dfbench-", dir=args.temp) as made:
+        folder = Path(made)
+        image = _image(folder, scenario)
+        trial = run(Dfedge, scenario, image, folder / "profiled", 1, profile=folder)
+        print(report.line(trial), flush=True)
+        profile.show(folder)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="scripts/bench/run",
-        description="Send one image over one LAN through dfedge and other systems, and compare.",
-        epilog="scenarios: " + "; ".join(f"{one.name} ({one.words})" for one in NAMED.values()),
-    )
-    parser.add_argument("scenario", choices=sorted(NAMED))
-    parser.add_argument("--systems", type=_names, default=["dfedge", "libtorrent", "uftp"])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--nodes", type=int, help="takers, instead of the scenario's")
-    parser.add_argument("--size", type=float, metavar="MIB")
-    parser.add_argument("--rate", type=float, metavar="MBIT")
-    parser.add_argument("--loss", type=int, metavar="PERMILLE")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="add each run to it, one object a line")
-    parser.add_argument("--temp", type=Path, default=_roomiest(), help="where the temporary folder goes")
-    return parser
+def _image(folder: Path, scenario: Scenario) -> Image:
+    needed = (3 * scenario.takers + 4) * scenario.size + KEEP_FREE
+    free = shutil.disk_usage(folder).free
+    promise(free >= needed, f"{folder.parent} has {free >> 20:,} MiB free, {needed >> 20:,} are needed; try --temp")
+    return Image.make(folder, scenario.size)
 
 
-def _scenario(args: argparse.Namespace) -> Scenario:
-    scenario = NAMED[args.scenario]
-    if args.nodes is not None:
-        scenario = replace(scenario, takers=args.nodes)
-    if args.size is not None:
-        scenario = replace(scenario, size=int(args.size * MIB))
-    if args.rate is not None:
-        scenario = replace(scenario, rate_mbit=args.rate)
-    if args.loss is not None:
-        scenario = replace(scenario, loss_permille=args.loss)
-    return scenario
-
-
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := [name for name in names if name not in SYSTEMS]:
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(SYSTEMS)}")
-    return names
-
-
-def _roomiest() -> Path:
-    """$TMPDIR if set; else of /tmp and /var/tmp the one with more room."""
-    if asked := os.environ.get("TMPDIR"):
-        return Path(asked)
-    return max((Path("/tmp"), Path("/var/tmp")), key=lambda path: shutil.disk_usage(path).free if path.is_dir() else -1)
+def _write(path: Path, scenario: Scenario, trials: Sequence[Trial], skipped: Mapping[str, str], again: str) -> None:
+    pictures = path.parent / "img"
+    pictures.mkdir(parents=True, exist_ok=True)
+    picture = pictures / f"bench-{scenario.name}.svg"
+    picture.write_text(plot.draw(scenario, trials, machine.words()), encoding="utf-8")
+    systems = {trial.system: SYSTEMS[trial.system].words for trial in trials}
+    about = report.About(systems, machine.words(), again, f"img/{picture.name}")
+    page.write(path, scenario.name, report.section(scenario, trials, skipped, about))
+    print(f"\nwritten: {path}, {picture}")
 
 
 def _leave(number: int, _frame: FrameType | None) -> None:
@@ -118,6 +107,4 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    if reason := available():
-        sys.exit(f"bench: {reason}")
     sys.exit(main(sys.argv[1:]))

@@ -21,6 +21,8 @@ def main(torrent: str, save: str, port: str, *peers: str) -> None:
             "enable_outgoing_utp": False,
             "out_enc_policy": 2,  # plaintext
             "in_enc_policy": 2,
+            # Two nodes that dial each other at once may both hang up; the default is to try again after a minute.
+            "min_reconnect_time": 1,
             "alert_mask": libtorrent.alert.category_t.status_notification
             | libtorrent.alert.category_t.error_notification,
         }

@@ -1,12 +1,23 @@
 """The numbers as Markdown, for the terminal and for docs/performance.md alike."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from bench.scenario import Scenario
-from bench.summary import OURS, Row, Spread, by_rate, ratios, rows
+from bench.summary import Row, Spread, by_rate, ratios, rows
 from bench.trial import Trial
 
 HEAD = ("system", "all done, s", "× S/R", "seed sends", "CPU, s", "CPU s/GiB", "memory of a node, MiB", "ended well")
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a section says beside the numbers."""
+
+    systems: Mapping[str, str]  # name -> how it is set up
+    machine: str
+    command: str
+    picture: str  # the SVG's path, from the page
 
 
 def table(scenario: Scenario, trials: Sequence[Trial], skipped: Mapping[str, str]) -> str:
@@ -24,6 +35,29 @@ def table(scenario: Scenario, trials: Sequence[Trial], skipped: Mapping[str, str
     if loads is not None:
         text.append(f"- load average before a run: {loads.text(1)}")
     return "\n".join(text)
+
+
+def section(scenario: Scenario, trials: Sequence[Trial], skipped: Mapping[str, str], about: About) -> str:
+    """What goes into the page: the table, the picture, and all that one must know to believe them."""
+    systems = [f"- *{name}*: {words}." for name, words in about.systems.items()]
+    rounds = max((trial.round for trial in trials), default=0)
+    return "\n".join(
+        [
+            f"### {scenario.name}: {scenario.words}",
+            "",
+            f"Medians of {rounds} rounds [least–most]; each round runs every system once on a fresh LAN, and the ratios"
+            " are taken within a round. The image is random bytes and lies at the seed before the clock; every copy is"
+            " hashed afterwards.",
+            "",
+            table(scenario, trials, skipped),
+            "",
+            f"![{scenario.name}, as a picture]({about.picture})",
+            "",
+            *systems,
+            "",
+            f"Machine: {about.machine}. Again: `{about.command}`",
+        ]
+    )
 
 
 def line(trial: Trial) -> str:
@@ -99,6 +133,3 @@ def _late(scenario: Scenario, trials: Sequence[Trial]) -> dict[str, Spread]:
         if spread is not None:
             made[f"{system}, late joiner"] = spread
     return made
-
-
-__all__ = ["OURS", "line", "markdown", "table"]

@@ -95,9 +95,7 @@ class Stage:
         It is not collected: what it has used must still be there to be read.
         """
         code = exit_code(process)
-        promise(
-            code in {None, 0}, f"node {node}: {Path(str(process.args[-1])).name} ended with {code}: {self.log(node)}"
-        )
+        promise(code in {None, 0}, f"node {node}: a process ended with {code}: {self.log(node)}")
         return code == 0
 
     def await_that(self, holds: Callable[[], bool], what: str, seconds: float = READY_S) -> None:

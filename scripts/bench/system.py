@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from board import promise
+
 from bench.scenario import Scenario
 from bench.stage import Stage
 
@@ -36,3 +38,7 @@ class System(ABC):
     def facts(self) -> dict[str, Any]:
         """What else is known after the run; the clock stands."""
         return {}
+
+    def end_profiled(self) -> None:
+        """End what runs under a profiler, so that it writes what it knows."""
+        promise(False, f"{self.name}: can't be profiled")

@@ -80,8 +80,9 @@ def _measure(system: System, stage: Stage, wire: Wire, trial: Trial) -> None:
         race.end()
     for taker in stage.scenario.stayers:
         _prove(stage, taker)
-    if trial.seed_died_s is None:
-        trial.facts = system.facts()
+    trial.facts = system.facts()
+    if stage.profile is not None:
+        system.end_profiled()
 
 
 class _Race:
