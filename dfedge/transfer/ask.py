@@ -60,12 +60,14 @@ class Asker:
         """Ask for a whole piece, block by block."""
         block = MAX_BLOCK if self.rate >= FAST else SMALL_BLOCK
         attempt = Attempt(taker, self, handle, piece)
+        requests = []
         for offset in range(0, length, block):
             header = Frame(Kind.REQUEST, handle, self._next, piece, offset, min(block, length - offset))
             self._out[self._next] = (attempt, len(attempt.blocks), header)
             attempt.blocks.append(b"")
             self._next = (self._next + 1) & 0xFFFFFFFF
-            self.bulk.send(header)
+            requests.append(header.encode())
+        self.bulk.write(requests)
         attempt.owed = len(attempt.blocks)
         return attempt
 

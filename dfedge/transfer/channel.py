@@ -3,7 +3,7 @@
 Callbacks, not streams: a stream costs a copy and a task switch for each packet.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import asyncssh
@@ -184,5 +184,9 @@ class BulkChannel(Channel):
 
     def send(self, header: Frame, body: bytes = b"") -> None:
         """Send a frame. The caller holds back while `paused`; requests are few and small enough to go at once."""
+        self.write((header.encode(), body))
+
+    def write(self, parts: Sequence[bytes]) -> None:
+        """Send what makes whole frames, as one SSH packet where it fits."""
         if self._chan is not None and not self._chan.is_closing():
-            self._chan.writelines((header.encode(), body) if body else (header.encode(),))
+            self._chan.writelines(parts)

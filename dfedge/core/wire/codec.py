@@ -1,7 +1,7 @@
 """The control channel's codec: u32 length (big-endian) + one canonical msgpack array [tag, field…]."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, fields
+from dataclasses import fields
 from typing import Final, get_args, get_type_hints
 
 from dfedge.core.canonical import Value, pack, unpack
@@ -16,12 +16,13 @@ _BY_TAG: Final[dict[int, type[m.Message]]] = {
     17: m.Pong, 18: m.Warn,
 }  # fmt: skip  # tags are never reused
 _TAG: Final = {kind: tag for tag, kind in _BY_TAG.items()}
+_NAMES: Final = {kind: tuple(each.name for each in fields(kind)) for kind in (*_BY_TAG.values(), m.Entry)}
 _HINTS: Final = {kind: tuple(get_type_hints(kind).values()) for kind in (*_BY_TAG.values(), m.Entry)}
 
 
 def encode(message: m.Message) -> bytes:
     """Spell one message, without its length. Raises ValueError if it is over the limit."""
-    data = pack((_TAG[type(message)], *astuple(message)))
+    data = pack((_TAG[type(message)], *_values(message)))
     if len(data) > m.MAX_MESSAGE:
         raise ValueError(f"{type(message).__name__} of {len(data):,} bytes, the most is {m.MAX_MESSAGE:,}")
     return data
@@ -34,19 +35,19 @@ def frame(message: m.Message) -> bytes:
 
 
 def decode(data: bytes) -> m.Message:
-    """Read one message. Raises ProtocolError and nothing else, whatever the bytes."""
+    """Read one message. Raises ProtocolError and nothing else, whatever the bytes.
+
+    `unpack` lets only one spelling of a value pass, and exact types and counts only one value of a message.
+    """
     try:
         match unpack(data, m.MAX_MESSAGE):
             case (int(tag), *values) if type(tag) is int and tag in _BY_TAG:
                 kind: Callable[..., m.Message] = _BY_TAG[tag]
-                message = kind(*_typed(_BY_TAG[tag], tuple(values)))
+                return kind(*_typed(_BY_TAG[tag], tuple(values)))
             case _:
                 raise ValueError("no such message")
     except (ValueError, TypeError) as error:
         raise ProtocolError(f"not a message ({error}): {data[:16].hex()}") from error
-    if encode(message) != data:
-        raise ProtocolError(f"{type(message).__name__} is not in its one spelling")
-    return message
 
 
 class Splitter:
@@ -69,11 +70,21 @@ class Splitter:
             yield decode(data)
 
 
+def _values(message: m.Message) -> tuple[Value, ...]:
+    if isinstance(message, m.Catalogue):
+        return (tuple(_fields(entry, _NAMES[m.Entry]) for entry in message.entries),)
+    return _fields(message, _NAMES[type(message)])
+
+
+def _fields(value: object, names: tuple[str, ...]) -> tuple[Value, ...]:
+    return tuple(getattr(value, name) for name in names)
+
+
 def _typed(kind: type, values: tuple[Value, ...]) -> tuple[object, ...]:
     """Check each value against its field's exact type: no True for 1."""
     hints = _HINTS[kind]
-    if len(values) != len(fields(kind)):
-        raise ValueError(f"{kind.__name__} has {len(fields(kind))} fields, not {len(values)}")
+    if len(values) != len(hints):
+        raise ValueError(f"{kind.__name__} has {len(hints)} fields, not {len(values)}")
     return tuple(_one(hint, value) for hint, value in zip(hints, values, strict=True))
 
 
