@@ -47,7 +47,7 @@ def fleets(draw: st.DrawFn) -> tuple[int, list[Plan], Policy, int]:
     return pieces, plans, Policy(slots=slots), draw(st.integers(0, 2**16))
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(fleets())
 def test_every_connected_fleet_completes(drawn: tuple[int, list[Plan], Policy, int]) -> None:
     pieces, plans, policy, seed = drawn

@@ -39,6 +39,7 @@ class Picker:
         self._piece_bytes, self._rng, self._policy = piece_bytes, rng, policy
         self.askers: dict[int, list[Peer]] = {}  # piece -> who owes it, oldest first; probes too
         self._waiting: dict[NodeId, None] = {}  # peers that had room when all requests were out
+        self._moves: dict[int, int] = {}  # last pieces that moved: each waits twice as long to move again
         self._pieces_out = 0  # asked, bytes still to come, no probes
         self._bytes_out = 0
         self.service_s = 0.0  # usual time from asking to proof; 0.0 before the first
@@ -100,6 +101,7 @@ class Picker:
     def proven(self, piece: int, peer: Peer | None, now: float, out: list[Action]) -> None:
         """A piece is held now: nobody else owes it. `_holds` already has it."""
         self._rarity.unwant(piece)
+        self._moves.pop(piece, None)
         for other in self.askers.get(piece, ())[:]:
             request = self._forget(other, piece)
             if other is not peer:
@@ -287,12 +289,14 @@ class Picker:
     def _endgame(self, peer: Peer, now: float, out: list[Action]) -> None:
         """Everything missing is asked for: give an idle peer a piece that another is slow with.
 
-        What the other has not begun to send moves; what it has begun is asked twice only when it is unusually late.
+        What the other has not begun to send moves, each time after a longer wait, or two slow peers would be asked in
+        turn for ever; what it has begun is asked twice when it is unusually late.
         """
         if peer.owing or peer.choked_by or peer.snubbed:
             return
-        begun = now - max(self._policy.endgame_s, self._policy.endgame_patience * self.service_s)
-        unbegun = now - max(self._policy.move_s, self._policy.move_patience * self.service_s)
+        policy, usual = self._policy, self.service_s
+        twice_after = max(policy.endgame_s, policy.endgame_patience * usual) if usual else policy.snub_s
+        moves_after = max(policy.move_s, policy.move_patience * usual) if usual else policy.snub_s
         for piece, askers in self.askers.items():
             owing = [each for each in askers if not each.asked[piece].probe]
             if len(owing) != 1 or piece not in peer.shown or piece in peer.spoilt:
@@ -300,10 +304,12 @@ class Picker:
             slow = owing[0]
             request = slow.asked[piece]
             waited = now - request.asked_at
-            if not request.received and request.asked_at < unbegun:
+            moves = self._moves.get(piece, 0)
+            if not request.received and waited > moves_after * 2**moves:
+                self._moves[piece] = min(moves + 1, 16)
                 self.lost(slow, piece)
                 out.append(Drop(slow.id, piece, f"not begun after {waited:.1f} s, an idle peer has it"))
-            elif not request.owed or request.asked_at > begun:
+            elif not request.owed or waited <= twice_after:
                 continue
             self._ask(peer, piece, now, out, f"endgame: waited {waited:.1f} s for it elsewhere")
             return

@@ -194,19 +194,28 @@ def test_the_last_piece_of_a_slow_peer_is_asked_of_an_idle_one_too_and_the_loser
     join(node, A, (0,))
     join(node, B, (0,))
     node.handle(e.Received(A, 0, 1), 0.1)
-    assert asks(node.handle(e.Tick(), 0.2)) == []
-    assert asks(node.handle(e.Tick(), 1.0), B) == [0]
-    out = deliver(node, B, 0, 1.1)
+    assert asks(node.handle(e.Tick(), 1.0)) == []
+    assert asks(node.handle(e.Tick(), 2.5), B) == [0]
+    out = deliver(node, B, 0, 2.6)
     assert [(a.peer, a.piece) for a in out if isinstance(a, e.Drop)] == [(A, 0)]
     assert any(isinstance(a, e.Finished) for a in out)
 
 
-def test_a_last_piece_that_was_not_begun_moves_to_an_idle_peer_at_once() -> None:
+def test_a_last_piece_that_was_not_begun_moves_to_an_idle_peer() -> None:
     node = swarm(pieces=1)
     join(node, A, (0,))
     join(node, B, (0,))
-    out = node.handle(e.Tick(), 0.25)
+    assert asks(node.handle(e.Tick(), 1.0)) == []
+    out = node.handle(e.Tick(), 2.25)
     assert [(type(a), a.peer) for a in out if isinstance(a, e.Ask | e.Drop)] == [(e.Drop, A), (e.Ask, B)]
+
+
+def test_a_last_piece_does_not_move_between_slow_peers_for_ever() -> None:
+    node = swarm(pieces=1, policy=Policy(snub_s=0.5, first_snub_s=1e9))
+    join(node, A, (0,))
+    join(node, B, (0,))
+    asked = [now for now in range(1, 2000) if asks(node.handle(e.Tick(), now * 0.25))]
+    assert len(asked) <= 10
 
 
 def test_a_piece_that_rotted_on_our_disk_is_fetched_again() -> None:
