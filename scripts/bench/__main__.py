@@ -1,6 +1,7 @@
 """Compare: `scripts/bench/run fast8 --systems dfedge,libtorrent,uftp --rounds 5`."""
 
 import argparse
+import os
 import shlex
 import shutil
 import signal
@@ -26,6 +27,9 @@ KEEP_FREE: Final = 1024 * MIB
 
 
 def main(argv: Sequence[str]) -> int:
+    # An installed program is compiled; without this every command of a node would compile itself again.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
     signal.signal(signal.SIGTERM, _leave)
     signal.signal(signal.SIGHUP, _leave)
     try:

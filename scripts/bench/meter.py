@@ -67,6 +67,11 @@ class Meter:
         """Seconds of CPU of all the processes ever seen, as of the last look; only differences mean something."""
         return (self._lost_ticks + sum(seen.ticks for seen in self._alive.values())) * TICK_S
 
+    def cpu_of(self, pid: int) -> float:
+        """Seconds of CPU of one process and its ended children; 0 if it is not among ours."""
+        seen = self._alive.get(pid)
+        return seen.ticks * TICK_S if seen else 0.0
+
     def pids(self, node: int) -> list[int]:
         """The processes of a node, as of the last look."""
         return [pid for pid, seen in self._alive.items() if seen.node == node]

@@ -16,7 +16,7 @@ _STEP: Final = 26
 _HEAD: Final = 34
 _LABEL: Final = 84  # room for a system's name, left of its bar
 _VALUE: Final = 128  # room for the number, right of it
-_CURVE: Final = 170  # height of a curve panel
+_CURVE: Final = 182  # height of a curve panel
 _COLOURS: Final = ("#0b6e99", "#c2571a", "#6a8d2f", "#8250a0", "#9a7d0a", "#7a7a7a", "#b03a5b", "#2f6f62")
 _MEASURES: Final[Sequence[tuple[str, int, Callable[[Row], Spread | None]]]] = (
     ("all nodes done, s", 2, lambda row: row.makespan_s),
@@ -86,7 +86,7 @@ def _bars(
 def _curves(box: _Box, trial: Trial, longest: float, colour: str) -> list[str]:
     """One thin line for each node: the share received, from the clock to its end; a mark where it was done."""
     bottom = box.y + _CURVE - 20
-    height = _CURVE - 50
+    height = _CURVE - 62
     drawn = [_text(box.x, box.y + 16, f"{trial.system}: received, by node", "head")]
     drawn.append(_line([(box.x, bottom), (box.x + box.width, bottom)], "#999", 1))
     drawn.append(_line([(box.x, bottom - height), (box.x + box.width, bottom - height)], "#ddd", 1))

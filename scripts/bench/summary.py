@@ -27,9 +27,8 @@ class Spread:
         return cls(median(found), found[0], found[-1]) if found else None
 
     def text(self, digits: int = 2) -> str:
-        if self.low == self.high:
-            return f"{self.mid:.{digits}f}"
-        return f"{self.mid:.{digits}f} [{self.low:.{digits}f}–{self.high:.{digits}f}]"
+        mid, low, high = (f"{value:.{digits}f}" for value in (self.mid, self.low, self.high))
+        return mid if low == high else f"{mid} [{low}–{high}]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,7 @@ class Dfedge(System):
             "pieces": self._pieces,
             "seed_payload": from_seed,
             "wasted_share": wasted / fetched if fetched else 0.0,
+            "commands_cpu_s": sum(self.stage.meter.cpu_of(get.pid) for get in self._gets.values()),
             "own_seconds": [result.get("seconds") for result in results],
         }
 
