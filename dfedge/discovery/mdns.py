@@ -17,6 +17,7 @@ FIRST_RETRY_S: Final = 2.0
 LAST_RETRY_S: Final = 60.0
 
 log = logging.getLogger("dfedge.discovery")
+logging.getLogger("zeroconf").setLevel(logging.CRITICAL)  # it logs tracebacks; we say in one line what is wrong
 
 
 class Mdns:

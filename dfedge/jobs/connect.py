@@ -33,6 +33,7 @@ class Mesh:
         self._clock = clock
         self._listed = tuple(listed)
         self._news = anyio.Event()
+        self._moved = anyio.Event()
         self._dialling = 0
         self._known: set[Connection] = set()
 
@@ -48,12 +49,14 @@ class Mesh:
     def network_changed(self) -> None:
         """Our own addresses changed; what failed may work now."""
         self._roster.wake(self._clock())
+        self._moved.set()
         self._news.set()
 
     async def run(self) -> None:
         """Dial until cancelled."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch_peers)
+            tasks.start_soon(self._test_sessions)
             if self._listed:
                 tasks.start_soon(self._resolve_listed)
             while True:
@@ -75,6 +78,19 @@ class Mesh:
                 self._news.set()
             self._known = current
             await self._peers.changed()
+
+    async def _test_sessions(self) -> None:
+        """After a change of our addresses old sessions may lead nowhere; ask, rather than wait 20 s for keepalives."""
+        while True:
+            await self._moved.wait()
+            self._moved = anyio.Event()
+            async with anyio.create_task_group() as tasks:
+                for peer in self._peers:
+                    tasks.start_soon(self._test, peer.connection)
+
+    async def _test(self, connection: Connection) -> None:
+        if not await connection.alive():
+            connection.close("timeout", "no answer since our network changed")
 
     def _note(self, connection: Connection) -> None:
         now = self._clock()
