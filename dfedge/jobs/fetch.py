@@ -192,7 +192,7 @@ class _Meter:
         for member in self._drive.members:
             connection = member.connection
             state = "snubbed" if connection.id in self._drive.snubs else member.phase_in.value
-            shares.append(PeerShare(connection.id, connection.name, connection.asker.rate, state))
+            shares.append(PeerShare(connection.id, connection.name, connection.asker.meter.rate, state))
         return sorted(shares, key=lambda share: -share.rate)
 
     def _named(self, reason: str) -> str:

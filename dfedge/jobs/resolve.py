@@ -83,7 +83,8 @@ class Resolver:
             raise NoPeers(f"{ref}: no peer answered in {duration(waited)}; tried {self._tried()}", "dfedge doctor")
         near = ", ".join(self.nearest(ref))
         held = f"; nearest are {near}" if near else "; they hold no images"
-        raise NotFound(f"{ref}: none of {connected} peers has it{held}", "dfedge peers")
+        who = "the one peer has it not" if connected == 1 else f"none of {connected} peers has it"
+        raise NotFound(f"{ref}: {who}{held}", "dfedge peers")
 
     def nearest(self, ref: Ref) -> list[str]:
         """The names most like a reference, of those that we or peers hold."""

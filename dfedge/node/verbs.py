@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -188,11 +189,13 @@ class _Verbs:
         async def open_file(number: int) -> int:
             _, fds = await call.ask({"type": "file", "index": number})
             if len(fds) != 1:
+                _close(fds)
                 raise Refused(f"publish: file {number} came with {len(fds)} descriptors")
             return fds[0]
 
         async def sign(manifest: bytes) -> bytes:
-            answer, _ = await call.ask({"type": "sign", "manifest": base64.b64encode(manifest).decode()})
+            answer, fds = await call.ask({"type": "sign", "manifest": base64.b64encode(manifest).decode()})
+            _close(fds)
             return _bytes(answer, "signature")
 
         nodes = params.get("nodes")
@@ -249,6 +252,11 @@ def _bytes(params: Document, key: str) -> bytes:
         return base64.b64decode(str(params.get(key)), validate=True)
     except binascii.Error as error:
         raise Untrusted(f"{key}: not base64") from error
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _offered(file: object) -> Offered:

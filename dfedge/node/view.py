@@ -28,7 +28,6 @@ class View:
         """How this node is."""
         node = self._node
         usage = node.store.usage()
-        rates = [peer.connection.asker.rate for peer in node.peers]
         return {
             "node": {"id": node.trust.own_id, "name": node.trust.own.name},
             "fleet": node.trust.fleet,
@@ -38,7 +37,8 @@ class View:
             "uptime": round(time.monotonic() - node.started, 1),
             "images": len(node.store.images()),
             "peers": len(node.peers),
-            "rate_down": sum(rates),
+            "rate_down": round(sum(peer.connection.asker.meter.rate for peer in node.peers)),
+            "rate_up": round(sum(peer.connection.line.meter.rate for peer in node.peers if peer.connection.line)),
             "throttle": {
                 "enabled": node.config.throttle.enabled,
                 "max_up": node.up.cap,
@@ -127,8 +127,8 @@ class View:
             "state": "snubbed" if snub else "connected",
             "reason": self.named(snub),
             "banned_until": None,
-            "bytes_down": connection.asker.received,
-            "bytes_up": connection.line.sent if connection.line else 0,
+            "bytes_down": connection.asker.meter.total,
+            "bytes_up": connection.line.meter.total if connection.line else 0,
             "images": [f"{entry.name}:{entry.version}" for entry in peer.catalogue.values()],
         }
 
@@ -189,7 +189,9 @@ class View:
             "version": manifest.version,
             "bytes_total": manifest.size,
             "bytes_done": drive.held_bytes,
-            "rate": sum(member.connection.asker.rate for member in drive.members) if not drive.swarm.complete else 0.0,
+            "rate": sum(member.connection.asker.meter.rate for member in drive.members)
+            if not drive.swarm.complete
+            else 0.0,
             "reasons": reasons,
         }
 

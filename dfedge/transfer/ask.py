@@ -4,7 +4,6 @@ Every request is answered once, by its block or by a reject, even one we gave up
 block that was not asked for is a mistake of the peer.
 """
 
-import time
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -12,11 +11,10 @@ from dfedge.core.errors import ProtocolError
 from dfedge.core.seams import NodeId
 from dfedge.core.wire.frame import MAX_BLOCK, Frame, Kind
 from dfedge.transfer.channel import BulkChannel
+from dfedge.transfer.meter import Meter
 
 SMALL_BLOCK: Final = 64 * 1024  # bytes; on slow links short packets keep queues short
 FAST: Final = 20_000_000  # bytes/s; from here on CPU counts more than queues, and blocks are as large as allowed
-
-WINDOW: Final = 0.5  # seconds over which arrivals are counted
 
 
 class Taker(Protocol):
@@ -49,16 +47,13 @@ class Asker:
         self.peer = peer
         self.bulk = bulk
         self._next = 0
-        self._window_start = 0.0
-        self._window_bytes = 0
         self._out: dict[int, tuple[Attempt, int, Frame]] = {}
-        self.rate = 0.0  # bytes/s, smoothed over about two seconds of arrivals
-        self.received = 0  # bytes of blocks
+        self.meter = Meter()  # bytes of blocks
         self.wasted = 0  # bytes of blocks that were no longer wanted
 
     def ask(self, taker: Taker, handle: int, piece: int, length: int) -> Attempt:
         """Ask for a whole piece, block by block."""
-        block = MAX_BLOCK if self.rate >= FAST else SMALL_BLOCK
+        block = MAX_BLOCK if self.meter.rate >= FAST else SMALL_BLOCK
         attempt = Attempt(taker, self, handle, piece)
         requests = []
         for offset in range(0, length, block):
@@ -94,8 +89,7 @@ class Asker:
     def take(self, answer: Frame, data: bytes) -> None:
         """Take the body of a block whose header was expected."""
         attempt, index, _ = self._out.pop(answer.request)
-        self.received += len(data)
-        self._measure(len(data))
+        self.meter.count(len(data))
         attempt.owed -= 1
         if attempt.dropped:
             self.wasted += len(data)
@@ -104,15 +98,6 @@ class Asker:
         attempt.taker.on_part(attempt, len(data))
         if not attempt.owed and not attempt.dropped:
             attempt.taker.on_whole(attempt)
-
-    def _measure(self, nbytes: int) -> None:
-        now = time.monotonic()
-        self._window_bytes += nbytes
-        passed = now - self._window_start
-        if passed >= WINDOW:
-            fresh = self._window_bytes / passed
-            self.rate = fresh if passed > 4 * WINDOW else 0.5 * self.rate + 0.5 * fresh
-            self._window_start, self._window_bytes = now, 0
 
     def drop(self, attempt: Attempt) -> None:
         """Give up on an attempt; what of it still comes is counted as wasted."""

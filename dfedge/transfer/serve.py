@@ -15,6 +15,7 @@ from dfedge.core.errors import DfedgeError, ProtocolError
 from dfedge.core.seams import Allowance
 from dfedge.core.wire.frame import Frame, Kind
 from dfedge.transfer.channel import BulkChannel
+from dfedge.transfer.meter import Meter
 from dfedge.transfer.ports import PieceStore
 
 MAX_QUEUE: Final = 1024  # requests a peer may have waiting: two of the largest pieces in the smallest blocks
@@ -46,7 +47,7 @@ class Line:
 
     bulk: BulkChannel
     blocked: bool = False  # the transport holds a backlog
-    sent: int = 0  # bytes of blocks
+    meter: Meter = field(default_factory=Meter)  # bytes of blocks
     queue: deque[tuple[Served, Frame]] = field(default_factory=deque)
 
     @property
@@ -189,5 +190,5 @@ class Uplink:
             return
         block = Frame(Kind.BLOCK, header.handle, header.request, header.piece, header.offset, header.length)
         line.bulk.send(block, data)
-        line.sent += len(data)
+        line.meter.count(len(data))
         served.on_served(line, len(data))

@@ -43,7 +43,7 @@ def prepare() -> None:
 
 def locks() -> Path:
     """The folder of one lock file per LAN, held while its owner lives."""
-    return LOCKS if os.access(RUN, os.W_OK) or LOCKS.is_dir() else NAMESPACES / ".dfl-lab"
+    return LOCKS if os.access(LOCKS if LOCKS.is_dir() else RUN, os.W_OK) else NAMESPACES / ".dfl-lab"
 
 
 def prefix(namespace: str) -> list[str]:
