@@ -89,11 +89,12 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
     """Wire the rooms of a node. Nothing runs yet."""
     boot = os.urandom(16)
     rng = random.Random(int.from_bytes(boot, "big"))  # noqa: S311 - it breaks ties and spreads retries
-    blame, policy = Blame(), Policy()
+    blame = Blame()
     limited = config.throttle.enabled
     up = Limiter(config.throttle.max_up if limited else None)
     down = Limiter(config.throttle.max_down if limited else None)
     uplink = Uplink(up)
+    policy = Policy() if down.cap is None else _patient(down.cap)
 
     def hello() -> Hello:
         port = config.node.listen[1]
@@ -134,6 +135,11 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
         fetcher=fetcher,
         network=network,
     )
+
+
+def _patient(cap: int) -> Policy:
+    """Under a cap of our own a peer is not slow because we ask it late: owe less at a time, and wait longer."""
+    return Policy(max_outstanding_bytes=cap, pipeline_bytes=cap // 4, first_snub_s=30.0, snub_s=15.0)
 
 
 def _mdns(config: Config, trust: NodeTrust, mesh: Mesh) -> Mdns:

@@ -13,6 +13,7 @@ from dfedge.core.errors import ProtocolError
 from dfedge.core.wire.codec import Splitter, frame
 from dfedge.core.wire.frame import HEADER, Frame, Kind
 from dfedge.core.wire.message import Message
+from dfedge.transfer.ssh import log_nothing
 
 MAX_UNREAD: Final = 1024 * 1024  # bytes of control messages a peer may leave unread before we end the session
 SSH_DATA: Final = "data"
@@ -56,6 +57,7 @@ class Channel(asyncssh.SSHClientSession[bytes], asyncssh.SSHServerSession[bytes]
 
     def connection_made(self, chan: SSHChannel[bytes]) -> None:
         self._chan = chan
+        log_nothing(chan)
 
     def subsystem_requested(self, subsystem: str) -> bool:
         return subsystem == self.name and self._accept is not None

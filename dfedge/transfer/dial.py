@@ -22,7 +22,7 @@ from dfedge.transfer.ssh import (
     PACKET,
     client_options,
     guard_client,
-    send_no_padding,
+    lighten,
 )
 
 DIAL_TIMEOUT: Final = 12.0  # seconds from the first packet to two open channels
@@ -34,7 +34,7 @@ class _Client(asyncssh.SSHClient):
 
     def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
         guard_client(conn, self._gate)
-        send_no_padding(conn)
+        lighten(conn)
 
 
 async def ask_id(host: str, port: int, identify: Callable[[asyncssh.SSHKey], NodeId]) -> NodeId:

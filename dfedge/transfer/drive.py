@@ -66,6 +66,7 @@ class Drive:
         self._lines: dict[int, Member] = {}
         self._served: set[NodeId] = set()
         self._attempts: dict[tuple[NodeId, int], Attempt] = {}
+        self._held_up: dict[tuple[NodeId, int], asyncio.TimerHandle] = {}  # asks that wait for their allowance
         self._shows: dict[NodeId, list[int]] = {}
         self._flush: asyncio.TimerHandle | None = None
         self._woken = anyio.Event()
@@ -89,8 +90,8 @@ class Drive:
                     await anyio.sleep(tick_s)
                     self.handle(e.Tick())
         finally:
-            if self._flush is not None:
-                self._flush.cancel()
+            for timer in (*self._held_up.values(), *([self._flush] if self._flush else [])):
+                timer.cancel()
             self._send_whole.close()
             self._whole.close()
             self._uplink.forget(self)
@@ -147,7 +148,7 @@ class Drive:
         self._served.discard(peer)
         self._shows.pop(peer, None)
         self.snubs.pop(peer, None)
-        for key in [key for key in self._attempts if key[0] == peer]:
+        for key in [key for key in (*self._attempts, *self._held_up) if key[0] == peer]:
             self._drop(*key)
         self.handle(e.Left(peer))
 
@@ -193,22 +194,27 @@ class Drive:
             member.connection.line.forget(lambda served, _: served is self)
 
     def _ask(self, peer: NodeId, piece: int) -> None:
-        length = self.store.manifest.piece(piece).length
+        length = self.store.manifest.lengths[piece]
         wait = self._down.take(length)
         if wait > 0:
-            asyncio.get_running_loop().call_later(wait, self._ask_now, peer, piece, length)
+            later = asyncio.get_running_loop().call_later(wait, self._ask_now, peer, piece, length)
+            self._held_up[peer, piece] = later
         else:
             self._ask_now(peer, piece, length)
 
     def _ask_now(self, peer: NodeId, piece: int, length: int) -> None:
+        key = (peer, piece)
+        self._held_up.pop(key, None)
         member = self._members.get(peer)
         if member is None or member.ours is None or member.connection.is_closed or piece in self.store.holds:
             return
-        key = (peer, piece)
         if key not in self._attempts:
             self._attempts[key] = member.connection.asker.ask(self, member.ours, piece, length)
 
     def _drop(self, peer: NodeId, piece: int) -> None:
+        held_up = self._held_up.pop((peer, piece), None)
+        if held_up is not None:
+            held_up.cancel()
         attempt = self._attempts.pop((peer, piece), None)
         if attempt is None:
             return

@@ -27,7 +27,7 @@ from dfedge.transfer.ssh import (
     LOGIN_TIMEOUT,
     PACKET,
     guard_server,
-    send_no_padding,
+    lighten,
     server_options,
 )
 
@@ -175,7 +175,7 @@ class _Server(asyncssh.SSHServer):
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self.conn = conn
         guard_server(conn, self._gate, self._refused)
-        send_no_padding(conn)
+        lighten(conn)
 
     def _refused(self, reason: str) -> None:
         self.refusal = reason

@@ -99,7 +99,7 @@ class Uplink:
     def request(self, line: Line, served: Served, header: Frame) -> None:
         """Queue a peer's request. Raises ProtocolError for one beyond the piece, or too many."""
         manifest = served.store.manifest
-        if header.piece >= manifest.pieces or header.offset + header.length > manifest.piece(header.piece).length:
+        if header.piece >= manifest.pieces or header.offset + header.length > manifest.lengths[header.piece]:
             raise ProtocolError(f"asks for bytes beyond piece {header.piece}")
         if len(line.queue) >= MAX_QUEUE:
             raise ProtocolError(f"asks for more than {MAX_QUEUE:,} blocks at once")

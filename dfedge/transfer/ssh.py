@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 import asyncssh
 from asyncssh.connection import SSHConnection
 from asyncssh.constants import MSG_IGNORE
-from asyncssh.packet import SSHPacketLogger
+from asyncssh.packet import SSHPacket, SSHPacketLogger
 
 from dfedge.core.errors import Untrusted
 from dfedge.core.seams import NodeId
@@ -100,10 +100,11 @@ def client_options(gate: Gate, node: NodeId, factory: Callable[[], asyncssh.SSHC
     }
 
 
-def send_no_padding(conn: SSHConnection) -> None:
-    """Leave out the ignore packet that asyncssh puts before every packet: half of all packets, and their CPU.
+def lighten(conn: SSHConnection) -> None:
+    """Leave out what asyncssh does for every packet and we have no use for.
 
-    It protects CBC ciphers from a chosen-plaintext attack; the two we allow are authenticated and need no such thing.
+    The ignore packet before each packet protects CBC ciphers from a chosen-plaintext attack; the two that we allow are
+    authenticated. The log of packets copies each one, whether anybody reads it or not.
     """
     original = conn.send_packet
 
@@ -112,6 +113,16 @@ def send_no_padding(conn: SSHConnection) -> None:
             original(pkttype, *args, handler=handler)
 
     conn.send_packet = send  # type: ignore[method-assign]
+    log_nothing(conn)
+
+
+def log_nothing(logger: SSHPacketLogger) -> None:
+    """Have a connection or a channel log no packets."""
+
+    def nothing(pkttype: int, pktid: int | None, packet: bytes | SSHPacket, note: str = "") -> None:
+        del pkttype, pktid, packet, note
+
+    logger.log_sent_packet = logger.log_received_packet = nothing  # type: ignore[method-assign]
 
 
 def guard_server(conn: asyncssh.SSHServerConnection, gate: Gate, refused: Callable[[str], None]) -> None:

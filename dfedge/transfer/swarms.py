@@ -114,7 +114,7 @@ class Swarms:
         manifest = store.manifest
         swarm = Swarm(
             manifest.pieces,
-            lambda piece: manifest.piece(piece).length,
+            manifest.lengths.__getitem__,
             store.holds,
             random.Random(self._rng.getrandbits(64)),  # noqa: S311 - it breaks ties, it keeps no secret
             self._policy,

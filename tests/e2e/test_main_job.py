@@ -154,3 +154,19 @@ def test_a_node_that_is_revoked_loses_its_session_and_gets_nothing_more(boards: 
     done = boards[2].run("get", "secret:1", "--timeout", "4s")
     assert done.returncode == 1, done.stdout
     assert not [row for row in boards[2].ask("ls")["images"] if row["complete"]]
+
+
+def test_a_cap_on_downloads_holds_and_snubs_nobody(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    try:
+        seed, board = fleet.board(), fleet.board()
+        board.settings["DFEDGE_THROTTLE_MAX_DOWN"] = "1 MB/s"
+        seed.start()
+        board.start()
+        until(lambda: "node-1" in seed.connected(), "node-1 to connect")
+        seed.ask("publish", str(image(tmp_path / "slow.img", 4 * MIB)), "--name", "slow", "--version", "1")
+        got = board.ask("get", "slow:1")
+        assert got["seconds"] > 3.5
+        assert "snubbed" not in board.said
+    finally:
+        fleet.stop()

@@ -6,7 +6,9 @@ and digests stand in one string, so that the manifest of 20 GiB is 700 kB and co
 """
 
 import hashlib
+from array import array
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
@@ -144,6 +146,11 @@ class Manifest:
                 number += times
                 offset += length * times
         return starts, runs
+
+    @cached_property
+    def lengths(self) -> Sequence[int]:
+        """How long each piece is, in bytes."""
+        return array("I", (length for entry in self.files for length, times in entry.runs for _ in range(times)))
 
     def piece(self, number: int) -> Piece:
         """Say where piece `number` lies and what proves it. Raises IndexError."""
