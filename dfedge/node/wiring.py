@@ -4,7 +4,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final
@@ -39,6 +39,7 @@ from dfedge.transfer.swarms import Swarms
 from dfedge.trust.nodetrust import NodeTrust
 
 SETTLE_AFTER: Final = 5.0  # seconds from start to giving back what starting needed
+TRIM_EVERY: Final = 15.0  # seconds between looks whether transfers have ended
 log = logging.getLogger("dfedge.node")
 
 
@@ -178,7 +179,7 @@ async def _run(node: Node, on_ready: Callable[[], None] | None, stop: anyio.Even
         if on_ready is not None:
             on_ready()
         log.info("ready node=%s id=%s listen=%s", node.trust.own.name, node.trust.own_id, node.listen or "-")
-        await _settle(stop)
+        tasks.start_soon(_stay_small, node.swarms.drives)
         await stop.wait()
         notifier.tell("STOPPING=1")
         node.peers.close_all("the node stops")
@@ -202,7 +203,14 @@ async def _start(node: Node, view: View, tasks: anyio.abc.TaskGroup) -> None:
         tasks.start_soon(node.mdns.run)
 
 
-async def _settle(stop: anyio.Event) -> None:
-    with anyio.move_on_after(SETTLE_AFTER):
-        await stop.wait()
+async def _stay_small(drives: Callable[[], Sequence[object]]) -> None:
+    """Give back what starting needed, and later what transfers needed, once they are over."""
+    await anyio.sleep(SETTLE_AFTER)
     process.settle()
+    was_busy = True
+    while True:
+        await anyio.sleep(TRIM_EVERY)
+        is_busy = bool(drives())
+        if was_busy and not is_busy:
+            process.trim_malloc()
+        was_busy = is_busy

@@ -16,6 +16,7 @@ from dfedge.trust.nodetrust import NodeTrust
 MADE = 1_800_000_000  # 2027-01-15: when the fleets of these tests are made
 DAY = 86_400
 
+
 @pytest.fixture(autouse=True)
 def _asyncssh_clock() -> Iterator[None]:
     """Opening a node's trust sets asyncssh's clock for the process; the next test starts with the true one."""
