@@ -28,6 +28,7 @@ def table(scenario: Scenario, trials: Sequence[Trial], skipped: Mapping[str, str
     text = [markdown(lines)]
     text += _ratio_lines(trials)
     text += _kinds(scenario, trials, found)
+    text += _deaths(scenario, trials)
     text += [f"- {name} from its own start: {spread.text()} × S/R" for name, spread in _late(scenario, trials).items()]
     for row in found:
         text += [f"- {row.system} failed: {why}" for why in dict.fromkeys(row.failures)]
@@ -47,7 +48,7 @@ def section(scenario: Scenario, trials: Sequence[Trial], skipped: Mapping[str, s
             "",
             f"Medians of {rounds} rounds [least–most]; each round runs every system once on a fresh LAN, and the ratios"
             " are taken within a round. The image is random bytes and lies at the seed before the clock; every copy is"
-            " hashed afterwards.",
+            " hashed afterwards. What the seed sends is counted on its link, headers included.",
             "",
             table(scenario, trials, skipped),
             "",
@@ -119,6 +120,20 @@ def _kinds(scenario: Scenario, trials: Sequence[Trial], found: Sequence[Row]) ->
         for rate, spread in sorted(kinds.items(), reverse=True):
             times = spread.mid * rate * 1e6 / (scenario.size * 8)
             text.append(f"- {row.system}, nodes at {rate:g} Mbit/s: {spread.text()} s = {times:.2f} × their own S/R")
+    return text
+
+
+def _deaths(scenario: Scenario, trials: Sequence[Trial]) -> list[str]:
+    """Who lost its seed: one that never sends that much is not put to the test, and the table must not hide it."""
+    if scenario.seed_dies_at is None:
+        return []
+    text = []
+    for system in dict.fromkeys(trial.system for trial in trials):
+        runs = [trial for trial in trials if trial.system == system]
+        died = Spread.of(trial.seed_died_s for trial in runs if trial.seed_died_s is not None)
+        killed = f"killed in {sum(trial.seed_died_s is not None for trial in runs)} of {len(runs)} runs"
+        when = f", after {died.text()} s" if died else f": it never sent {scenario.seed_dies_at:g} ×"
+        text.append(f"- {system}, the seed was {killed}{when}")
     return text
 
 

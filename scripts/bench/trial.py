@@ -22,7 +22,8 @@ from bench.wire import Wire
 LOOK_S: Final = 0.004  # between two looks at who is done: the error of a time
 WIRE_S: Final = 0.1  # between two points of a curve
 METER_S: Final = 0.25
-HEADERS: Final = 1.055  # bytes on the wire for a byte of payload: Ethernet, IPv4, TCP with timestamps, and acks
+HEADERS: Final = 1.01  # bytes the link counts for a byte of payload; segments that travel as one have one header
+ORPHANS_S: Final = 60.0  # how long takers may go on once the seed is dead, beside five times S/R
 
 
 @dataclass(slots=True)
@@ -106,7 +107,7 @@ class _Race:
         """Raises Broken when a taker fails or the time is up."""
         while self._waiting or self._running:
             now = time.monotonic() - self._start
-            promise(now < self._scenario.limit_s, f"{self._left()} not done after {now:.0f} s")
+            promise(now < self._limit_s(), f"{self._left()} not done after {now:.0f} s")
             while self._waiting and self._scenario.start_s(self._waiting[0]) <= now:
                 taker = self._waiting.pop(0)
                 self._began[taker] = time.monotonic() - self._start
@@ -162,6 +163,11 @@ class _Race:
         for pid in self._stage.meter.pids(node):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+    def _limit_s(self) -> float:
+        if self._trial.seed_died_s is None:
+            return self._scenario.limit_s
+        return self._trial.seed_died_s + ORPHANS_S + 5 * (self._scenario.line_s() or 0.0)
 
     def _left(self) -> str:
         left = sorted((*self._waiting, *self._running))

@@ -11,10 +11,12 @@ from board import DFEDGE, Broken, Member, promise
 
 from bench.stage import READY_S, SEED
 from bench.system import System
+from dfedge.jobs.enroll import enroll
+from dfedge.jobs.join import join
 
 REF: Final = "bench:1"
 MESH: Final = 24  # connections a node keeps; in a fleet of up to that many everybody knows everybody
-ENOUGH: Final = 8  # peers to begin with in a larger one
+ENOUGH: Final = 1  # peers to begin with in a larger one; who it finds is its own affair
 
 
 class Dfedge(System):
@@ -57,15 +59,16 @@ class Dfedge(System):
         return self.stage.succeeded(self._gets[taker], taker)
 
     def facts(self) -> dict[str, Any]:
-        ids = {node["name"]: node["id"] for node in self._members[SEED].ask("fleet", "list")["nodes"]}
         results = [self._result(taker) for taker in self._gets]
-        seed = ids[self._members[SEED].name]
+        seed = self._members[SEED].id
         from_seed = sum(peer["bytes"] for result in results for peer in result.get("peers", ()) if peer["id"] == seed)
         fetched = sum(result.get("bytes_fetched", 0) for result in results)
         wasted = sum(result.get("bytes_wasted", 0) for result in results)
         return {
             "pieces": self._pieces,
             "seed_payload": from_seed,
+            "connections": [self._connections(member) for member in self._members],
+            "log_errors": sum(map(_errors, self._members)),
             "wasted_share": wasted / fetched if fetched else 0.0,
             "commands_cpu_s": sum(self.stage.meter.cpu_of(get.pid) for get in self._gets.values()),
             "own_seconds": [result.get("seconds") for result in results],
@@ -82,16 +85,23 @@ class Dfedge(System):
     def _enrol(self) -> None:
         folder, first = self.stage.folder, self._members[SEED]
         first.ask("fleet", "init", str(folder / "fleet"))
-        for member in self._members:
-            enrolment = str(folder / f"enrol-{member.name}")
-            first.ask("fleet", "enroll", member.name, "--out", enrolment)
-            member.ask("join", enrolment)
+        for member in self._members:  # by their functions: two commands for each of 60 nodes take a minute
+            enrolment = folder / f"enrol-{member.name}"
+            member.id = enroll(folder / "fleet", member.name, {}, enrolment).id
+            join(enrolment, member.folder / "state")
 
     def _knows(self, member: Member) -> bool:
         try:
             return bool(member.ask("where", REF))
         except Broken:
             return False
+
+    def _connections(self, member: Member) -> int | None:
+        """How many peers it is connected with; None if its agent was killed."""
+        try:
+            return sum(peer["state"] == "connected" for peer in member.ask("peers")["peers"])
+        except Broken:
+            return None
 
     def _document(self, taker: int) -> Path:
         return self.stage.at(taker) / "get.json"
@@ -106,3 +116,9 @@ class Dfedge(System):
     def _profiler(self, node: int) -> tuple[str, ...]:
         out = str(self.stage.profile and self.stage.profile / f"node{node}.profile")
         return (sys.executable, "-m", "cProfile", "-o", out, "-m", "dfedge")
+
+
+def _errors(member: Member) -> int:
+    """Lines of an agent's log that nobody should see in a run that went well."""
+    lines = (member.folder / "agent.log").read_text(encoding="utf-8", errors="replace").splitlines()
+    return sum(" ERROR " in line or line.startswith("Traceback") for line in lines)
