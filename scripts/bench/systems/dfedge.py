@@ -99,9 +99,10 @@ class Dfedge(System):
     def _connections(self, member: Member) -> int | None:
         """How many peers it is connected with; None if its agent was killed."""
         try:
-            return sum(peer["state"] == "connected" for peer in member.ask("peers")["peers"])
+            peers = member.ask("peers")["peers"]
         except Broken:
             return None
+        return len([peer for peer in peers if peer["state"] == "connected"])
 
     def _document(self, taker: int) -> Path:
         return self.stage.at(taker) / "get.json"
