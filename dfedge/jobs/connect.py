@@ -8,15 +8,19 @@ import anyio
 import anyio.abc
 
 from dfedge.core.errors import Busy, DfedgeError
-from dfedge.core.seams import Clock, NodeId
+from dfedge.core.seams import Clock, NodeId, PeerRecord
+from dfedge.discovery.exchange import Network, admissible
+from dfedge.discovery.interface import read, usable
 from dfedge.discovery.roster import Candidate, Roster, Sighting
 from dfedge.discovery.static import Peer, resolve
 from dfedge.transfer.connection import Connection
 from dfedge.transfer.dial import ask_id, dial
-from dfedge.transfer.peers import Peers
+from dfedge.transfer.peers import MAKES_ROOM, Peers
 from dfedge.transfer.ports import Gate
 
 MAX_DIALS: Final = 8  # under way at once: a handshake is 10 ms of a small board's core
+NEIGHBOURS: Final = 20  # sessions we dial for; up to 24 are accepted, so that newcomers find room
+MAX_WANTED: Final = 4  # holders of what we seek, dialled though we have neighbours enough
 COURTESY: Final = 1.5  # seconds the higher id waits for the lower to dial, as one session a pair is enough
 RESOLVE_EVERY: Final = 60.0  # seconds between look-ups of listed names
 LONGEST_SLEEP: Final = 30.0  # seconds
@@ -36,11 +40,38 @@ class Mesh:
         self._moved = anyio.Event()
         self._dialling = 0
         self._known: set[Connection] = set()
+        self._tasks: anyio.abc.TaskGroup | None = None
+        self._around: tuple[float, tuple[set[Network], set[str]]] | None = None
 
     def heard(self, sighting: Sighting) -> None:
         """Somebody says that a node is somewhere."""
         self._roster.heard(sighting, self._clock())
         self._news.set()
+
+    def told(self, record: PeerRecord, host: str, port: int, asked: bool) -> None:
+        """A neighbour told us of a node; one that we asked for, as it holds what we seek, is dialled at once."""
+        if record.id in self._peers.ids:
+            return
+        networks, own = self._surroundings()
+        listed = {(peer.host, peer.port) for peer in self._listed}
+        if not admissible([(host, port)], networks, listed, own):
+            return
+        self.heard(Sighting(record.id, host, port, "pex", record.name))
+        if asked and self._tasks is not None and self._dialling < MAX_DIALS and len(self._peers.wanted) < MAX_WANTED:
+            self._peers.wanted.add(record.id)
+            self._dialling += 1
+            self._tasks.start_soon(self._dial, Candidate(record.id, host, port))
+
+    def _surroundings(self) -> tuple[set[Network], set[str]]:
+        """The networks that we are on, and our addresses; read anew once a minute, and when they changed."""
+        now = self._clock()
+        if self._around is None or now - self._around[0] > RESOLVE_EVERY:
+            try:
+                addresses = [address for one in usable(read()) for address in one.addresses]
+            except OSError:
+                addresses = []
+            self._around = (now, ({one.network for one in addresses}, {str(one.ip) for one in addresses}))
+        return self._around[1]
 
     def gone(self, node: NodeId) -> None:
         """Somebody says that a node is gone."""
@@ -48,6 +79,7 @@ class Mesh:
 
     def network_changed(self) -> None:
         """Our own addresses changed; what failed may work now."""
+        self._around = None
         self._roster.wake(self._clock())
         self._moved.set()
         self._news.set()
@@ -55,16 +87,18 @@ class Mesh:
     async def run(self) -> None:
         """Dial until cancelled."""
         async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
             tasks.start_soon(self._watch_peers)
             tasks.start_soon(self._test_sessions)
             if self._listed:
                 tasks.start_soon(self._resolve_listed)
             while True:
                 now = self._clock()
-                for candidate in self._roster.dials(now, self._peers.ids, MAX_DIALS - self._dialling):
+                room = min(MAX_DIALS, NEIGHBOURS - len(self._peers)) - self._dialling
+                for candidate in self._roster.dials(now, self._peers.ids, room) if room > 0 else ():
                     self._dialling += 1
                     tasks.start_soon(self._dial, candidate)
-                pause = self._roster.next_dial(now, self._peers.ids)
+                pause = self._roster.next_dial(now, self._peers.ids) if room > 0 else None
                 with anyio.move_on_after(min(pause if pause is not None else LONGEST_SLEEP, LONGEST_SLEEP)):
                     await self._news.wait()
                 self._news = anyio.Event()
@@ -128,13 +162,17 @@ class Mesh:
             self._roster.proven(node, address, self._clock())
         except DfedgeError as error:
             self._roster.failed(address, candidate.id, str(error), self._clock())
+            if node is not None:
+                self._peers.wanted.discard(node)
             log.info("dial failed host=%s port=%d reason=%s", *address, error)
             return
         finally:
             self._dialling -= 1
             self._news.set()
         try:
-            await self._peers.host(connection)
+            reason = await self._peers.host(connection)
+            if MAKES_ROOM in reason:
+                self._roster.failed(address, node, reason, self._clock())
         except Busy as error:
             log.debug("dialled in vain reason=%s", error)
         except DfedgeError as error:

@@ -15,12 +15,14 @@ from dfedge.core.units import duration, short_digest
 from dfedge.core.wire.message import Entry
 from dfedge.store.catalogue import StoredImage
 from dfedge.store.store import Store
+from dfedge.transfer.gossip import Gossip
 from dfedge.transfer.peers import Peers
 from dfedge.trust.nodetrust import NodeTrust
 
 DEFAULT_WAIT: Final = 30.0  # seconds for a first peer
 SETTLE: Final = 5.0  # seconds a name may stay unknown once peers are connected: more of them may come
 MOST_CANDIDATES: Final = 8  # manifests looked at for one reference
+ASK_EVERY: Final = 3.0  # seconds between two questions to the neighbours
 RETRY: Final = 1.0  # seconds
 
 
@@ -39,11 +41,20 @@ class Resolver:
     """Finds images among our own and the peers'. `tried` says where peers were looked for, for the error."""
 
     def __init__(
-        self, store: Store, trust: NodeTrust, peers: Peers, clock: Clock, tried: Callable[[], str], *, network: bool
+        self,
+        store: Store,
+        trust: NodeTrust,
+        peers: Peers,
+        gossip: Gossip,
+        clock: Clock,
+        tried: Callable[[], str],
+        *,
+        network: bool,
     ) -> None:
         self._store = store
         self._trust = trust
         self._peers = peers
+        self._gossip = gossip
         self._clock = clock
         self._tried = tried
         self._network = network
@@ -54,14 +65,18 @@ class Resolver:
         A name without version means the newest. Raises NotFound, NoPeers, Refused (two different images under one
         name and version), Untrusted.
         """
-        start = self._clock()
+        start, asked = self._clock(), 0.0
         if not ref.digest and not ref.version and timeout is None:
             await self._first_peer(SETTLE)  # a newer version than ours may be out there
         while True:
             found, refusal = await self._look(ref)
             if found is not None:
                 return found
-            self._give_up(ref, self._clock() - start, timeout, refusal)
+            waited = self._clock() - start
+            self._give_up(ref, waited, timeout, refusal)
+            if self._network and waited >= asked:
+                self._gossip.seek(ref)  # our neighbours may know who holds it
+                asked = waited + ASK_EVERY
             with anyio.move_on_after(RETRY):
                 await self._peers.changed()
 

@@ -32,6 +32,7 @@ from dfedge.node.view import View
 from dfedge.store.store import Store
 from dfedge.throttle.limiter import Limiter
 from dfedge.transfer import listener as listening
+from dfedge.transfer.gossip import Gossip
 from dfedge.transfer.peers import Peers
 from dfedge.transfer.ports import PieceStore
 from dfedge.transfer.serve import Uplink
@@ -97,16 +98,17 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
     uplink = Uplink(up)
     policy = Policy() if down.cap is None else _patient(down.cap)
 
-    def hello() -> Hello:
-        port = config.node.listen[1]
-        return Hello(PROTOCOL, boot, trust.fleet, port, f"dfedge {__version__}", trust.own_record, trust.revocation)
+    def hello(links: int) -> Hello:
+        port, agent = config.node.listen[1], f"dfedge {__version__}"
+        return Hello(PROTOCOL, boot, trust.fleet, port, links, agent, trust.own_record, trust.revocation)
 
-    peers = Peers(trust, uplink, blame, hello)
-    swarms = Swarms(trust, peers, StoreShelf(store), uplink, down, blame, time.monotonic, rng, policy)
-    peers.members = swarms
+    peers = Peers(trust, uplink, blame, hello, rng)
     roster = Roster(trust.own_id, rng)
     listed = [parse(peer) for peer in config.discovery.peers]
     mesh = Mesh(roster, peers, trust, time.monotonic, listed)
+    gossip = Gossip(trust, peers, mesh.told, time.monotonic, rng)
+    swarms = Swarms(trust, peers, gossip, StoreShelf(store), uplink, down, blame, time.monotonic, rng, policy)
+    peers.members = swarms
     mdns = _mdns(config, trust, mesh) if network and config.discovery.mdns else None
 
     def tried() -> str:
@@ -117,7 +119,7 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
             ways.append("static peers " + ", ".join(map(str, listed)))
         return " and ".join(ways) or "nothing: mDNS is off and no peers are listed"
 
-    resolver = Resolver(store, trust, peers, time.monotonic, tried, network=network)
+    resolver = Resolver(store, trust, peers, gossip, time.monotonic, tried, network=network)
     fetcher = Fetcher(store, peers, swarms, resolver, time.monotonic)
     return Node(
         config=config,

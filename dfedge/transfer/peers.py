@@ -1,6 +1,7 @@
 """Who we are connected to: one session per pair of nodes, whoever dialled, and what each peer holds."""
 
 import logging
+import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,9 @@ from dfedge.transfer.connection import Connection, Inbox
 from dfedge.transfer.ports import Gate
 from dfedge.transfer.serve import Line, Uplink
 
-MAX_CONNECTIONS: Final = 64  # sessions; each may hold a window of 1 MiB
+MAX_CONNECTIONS: Final = 24  # sessions; each may hold a window of 1 MiB
+NEEDY: Final = 8  # a node with fewer sessions is let in even if that ends one of ours
+MAKES_ROOM: Final = "makes room for a node with fewer neighbours"
 MAX_DISTRUSTED: Final = 64  # images whose manifests did not hold, remembered of one peer
 MAX_CATALOGUE: Final = 4096  # images remembered of one peer
 log = logging.getLogger("dfedge.transfer")
@@ -39,6 +42,12 @@ class Peer:
     catalogue: dict[ImageId, m.Entry] = field(default_factory=dict)
     distrusted: dict[ImageId, DfedgeError] = field(default_factory=dict)  # images whose manifest did not hold
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether blocks are on their way in either direction."""
+        line = self.connection.line
+        return bool(self.connection.asker.outstanding or (line is not None and line.queue))
+
     def distrust(self, image: ImageId, error: DfedgeError) -> None:
         """Remember that this peer's manifest of an image does not hold, and why."""
         if len(self.distrusted) >= MAX_DISTRUSTED:
@@ -49,11 +58,15 @@ class Peer:
 class Peers:
     """The table of sessions. `members` and `hello` are set by whoever wires the node, before the first session."""
 
-    def __init__(self, gate: Gate, uplink: Uplink, blame: Blame, hello: Callable[[], m.Hello]) -> None:
+    def __init__(
+        self, gate: Gate, uplink: Uplink, blame: Blame, hello: Callable[[int], m.Hello], rng: random.Random
+    ) -> None:
         self._gate = gate
         self._uplink = uplink
         self._blame = blame
-        self._hello = hello
+        self._hello = hello  # given how many sessions we have
+        self._rng = rng
+        self.wanted: set[NodeId] = set()  # holders of what we seek; they are let in when all places are taken
         self._peers: dict[NodeId, Peer] = {}
         self._own: dict[ImageId, m.Entry] = {}
         self._change = anyio.Event()
@@ -89,7 +102,7 @@ class Peers:
         Raises Untrusted, Refused, Busy, ProtocolError or TimedOut if the session never came to be.
         """
         try:
-            await connection.greet(self._hello())
+            await connection.greet(self._hello(len(self._peers)))
             await self._judge(connection)
         except DfedgeError as error:
             connection.close(error.code, str(error))
@@ -130,6 +143,7 @@ class Peers:
         peer = self._peers.get(connection.id)
         if peer is not None and peer.connection is connection:
             del self._peers[connection.id]
+            self.wanted.discard(connection.id)
             if self.members is not None:
                 self.members.on_disconnected(connection)
             self._signal()
@@ -154,7 +168,11 @@ class Peers:
         while (older := self._peers.get(connection.id)) is not None:
             await self._judge_pair(older.connection, connection)
         if len(self._peers) >= MAX_CONNECTIONS:
-            raise Busy(f"peer {connection.name} ({connection.address}): {MAX_CONNECTIONS} sessions are open already")
+            if hello.links >= NEEDY and connection.id not in self.wanted:
+                raise Busy(
+                    f"peer {connection.name} ({connection.address}): {MAX_CONNECTIONS} sessions are open already"
+                )
+            self._make_room()
 
     async def _judge_pair(self, older: Connection, newer: Connection) -> None:
         """One of two sessions with one peer stays. Raises Busy or Refused if it is the older."""
@@ -179,6 +197,13 @@ class Peers:
         else:
             older.close("timeout", "does not answer")
         self._remove(older)
+
+    def _make_room(self) -> None:
+        """End a session at random, of those that move nothing now if there are any; it has other neighbours."""
+        quiet = [peer for peer in self if not peer.is_busy]
+        leaver = self._rng.choice(quiet or list(self)).connection
+        leaver.close("busy", MAKES_ROOM)
+        self._remove(leaver)
 
     # What we and they hold.
 

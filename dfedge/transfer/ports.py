@@ -109,6 +109,10 @@ class Gate(Protocol):
         """Verify a peer's signed node record against the id that its certificate proved. Raises Untrusted."""
         ...
 
+    def read_any_record(self, data: bytes) -> PeerRecord:
+        """Verify a signed node record that somebody passed on. Raises Untrusted."""
+        ...
+
     def accept_revocation(self, data: bytes) -> bool:
         """Verify a signed revocation list and keep it if it is newer; true says it was. Raises Untrusted."""
         ...

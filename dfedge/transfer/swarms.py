@@ -21,6 +21,7 @@ from dfedge.core.wire import message as m
 from dfedge.core.wire.frame import Frame
 from dfedge.transfer.connection import Connection
 from dfedge.transfer.drive import Drive
+from dfedge.transfer.gossip import Gossip
 from dfedge.transfer.member import Handles, Member
 from dfedge.transfer.peers import Peers
 from dfedge.transfer.ports import Gate, PieceStore, Shelf
@@ -38,6 +39,7 @@ class Swarms:
         self,
         gate: Gate,
         peers: Peers,
+        gossip: Gossip,
         shelf: Shelf,
         uplink: Uplink,
         down: Allowance,
@@ -48,6 +50,7 @@ class Swarms:
     ) -> None:
         self._gate = gate
         self._peers = peers
+        self._gossip = gossip
         self._shelf = shelf
         self._uplink = uplink
         self._down = down
@@ -177,8 +180,10 @@ class Swarms:
 
     def on_connected(self, connection: Connection) -> None:
         self._handles[connection.id] = Handles(connection)
+        self._gossip.welcome(connection)
 
     def on_disconnected(self, connection: Connection) -> None:
+        self._gossip.gone(connection)
         for member in self._handles.pop(connection.id, ()):
             drive = self._drives.get(member.image)
             if drive is not None:
@@ -209,6 +214,8 @@ class Swarms:
                 self._take_revocation(revocation)
             case m.Warn(text):
                 log.warning("warned peer=%s text=%r", connection.name, text)
+            case m.Contacts() | m.Seek() | m.Found():
+                self._gossip.on_message(connection, message)
             case m.Join():
                 self._on_join(connection, message)
             case m.Leave(handle):

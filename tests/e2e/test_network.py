@@ -122,3 +122,19 @@ def test_a_half_done_neighbour_serves_what_it_has_when_the_publisher_is_gone(tmp
         for board in boards[1:]:
             board.ask("get", "image:1", "-o", str(tmp_path / board.name))
             assert _same(tmp_path / board.name, source)
+
+
+def test_nodes_that_list_only_one_meet_the_others_through_it(tmp_path: Path) -> None:
+    with lab.Lan("star", 4) as lan:
+        lan.block_multicast()
+        fleet = Fleet(tmp_path, lan)
+        try:
+            boards = [fleet.board() for _ in range(4)]
+            for board in boards[1:]:
+                board.peers = [f"{lan.address(0)}:7411"]
+            for board in boards:
+                board.start()
+            until(lambda: _all_connected(boards), "all to have met through the one that they list", 60)
+            assert {row["via"] for row in boards[3].ask("peers")["peers"]} == {"static", "pex"}
+        finally:
+            fleet.stop()

@@ -41,7 +41,7 @@ class Evil:
         self.control.attach(self)
         self.bulk.attach(self)
         own = self._trust
-        self.send(m.Hello(m.PROTOCOL, self.boot, own.fleet, 7411, "evil", own.own_record, own.revocation))
+        self.send(m.Hello(m.PROTOCOL, self.boot, own.fleet, 7411, 1, "evil", own.own_record, own.revocation))
         await self.heard(m.Hello)
 
     def send(self, *messages: m.Message) -> None:

@@ -59,7 +59,7 @@ async def _image(evil: Evil) -> m.Entry:
 
 
 MISTAKES = {
-    "a second hello": codec.frame(m.Hello(1, b"b" * 16, "f", 1, "x", b"", b"")),
+    "a second hello": codec.frame(m.Hello(1, b"b" * 16, "f", 1, 0, "x", b"", b"")),
     "a length of four GiB": b"\xff\xff\xff\xff",
     "an empty message": b"\x00\x00\x00\x00",
     "a message that is no msgpack": b"\x00\x00\x00\x02\xc1\xc1",

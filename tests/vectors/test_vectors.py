@@ -16,7 +16,7 @@ STORED: Final[dict[str, str]] = json.loads((Path(__file__).parent / "vectors.jso
 ID: Final = bytes(range(32))
 
 MESSAGES: Final[dict[str, m.Message]] = {
-    "hello": m.Hello(1, bytes(range(16)), "a" * 32, 7411, "dfedge 0.1.0", b"record", b"list"),
+    "hello": m.Hello(1, bytes(range(16)), "a" * 32, 7411, 5, "dfedge 0.1.0", b"record", b"list"),
     "revoked": m.Revoked(b"list"),
     "catalogue": m.Catalogue((m.Entry(ID, "gateway/os", "2.4.1", 1_700_000_000, 5000, 4096),)),
     "dropped": m.Dropped((ID,)),
@@ -33,6 +33,9 @@ MESSAGES: Final[dict[str, m.Message]] = {
     "ping": m.Ping(2**32 - 1),
     "pong": m.Pong(0),
     "warn": m.Warn("é"),
+    "contacts": m.Contacts((m.Contact(b"record", "192.0.2.7", 7411), m.Contact(b"other", "2001:db8::7", 7412))),
+    "seek": m.Seek(bytes(range(8)), 2, "gateway/os", "2.4.1", ""),
+    "found": m.Found(bytes(range(8)), (m.Contact(b"record", "192.0.2.7", 7411),)),
     "bye": m.Bye("busy", "connected already"),
 }
 MANIFEST: Final = Manifest(

@@ -17,7 +17,9 @@ from dfedge.core.wire.message import (
     Cancel,
     Catalogue,
     Choke,
+    Contacts,
     Dropped,
+    Found,
     Have,
     Hello,
     Join,
@@ -28,6 +30,7 @@ from dfedge.core.wire.message import (
     Ping,
     Pong,
     Revoked,
+    Seek,
     Unchoke,
     Warn,
 )
@@ -53,6 +56,7 @@ Phase = Session | Membership
 
 _TALK: Final[tuple[type[Message], ...]] = (
     Revoked, Catalogue, Dropped, AskManifest, ManifestPart, Ping, Pong, Warn,
+    Contacts, Seek, Found,
     Join, Leave, Have, Lost, Choke, Unchoke, Bad, Cancel,
 )  # fmt: skip
 _INSIDE: Final[tuple[type[Message], ...]] = (Have, Lost, Bad, Cancel)

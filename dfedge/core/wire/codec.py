@@ -13,11 +13,12 @@ PREFIX: Final = 4  # bytes of the length before each message
 _BY_TAG: Final[dict[int, type[m.Message]]] = {
     1: m.Hello, 2: m.Revoked, 3: m.Catalogue, 4: m.Dropped, 5: m.AskManifest, 6: m.ManifestPart, 7: m.Join, 8: m.Leave,
     9: m.Have, 10: m.Choke, 11: m.Unchoke, 12: m.Bad, 13: m.Cancel, 14: m.Bye, 15: m.Lost, 16: m.Ping,
-    17: m.Pong, 18: m.Warn,
+    17: m.Pong, 18: m.Warn, 19: m.Contacts, 20: m.Seek, 21: m.Found,
 }  # fmt: skip  # tags are never reused
 _TAG: Final = {kind: tag for tag, kind in _BY_TAG.items()}
-_NAMES: Final = {kind: tuple(each.name for each in fields(kind)) for kind in (*_BY_TAG.values(), m.Entry)}
-_HINTS: Final = {kind: tuple(get_type_hints(kind).values()) for kind in (*_BY_TAG.values(), m.Entry)}
+_NESTED: Final[tuple[type, ...]] = (m.Entry, m.Contact)
+_NAMES: Final = {kind: tuple(each.name for each in fields(kind)) for kind in (*_BY_TAG.values(), *_NESTED)}
+_HINTS: Final = {kind: tuple(get_type_hints(kind).values()) for kind in (*_BY_TAG.values(), *_NESTED)}
 
 
 def encode(message: m.Message) -> bytes:
@@ -71,13 +72,13 @@ class Splitter:
 
 
 def _values(message: m.Message) -> tuple[Value, ...]:
-    if isinstance(message, m.Catalogue):
-        return (tuple(_fields(entry, _NAMES[m.Entry]) for entry in message.entries),)
-    return _fields(message, _NAMES[type(message)])
+    return tuple(_spelt(getattr(message, name)) for name in _NAMES[type(message)])
 
 
-def _fields(value: object, names: tuple[str, ...]) -> tuple[Value, ...]:
-    return tuple(getattr(value, name) for name in names)
+def _spelt(value: object) -> Value:
+    if type(value) is tuple and value and type(value[0]) in _NESTED:
+        return tuple(tuple(getattr(item, name) for name in _NAMES[type(item)]) for item in value)
+    return value  # type: ignore[return-value]  # a message holds nothing else
 
 
 def _typed(kind: type, values: tuple[Value, ...]) -> tuple[object, ...]:
@@ -96,8 +97,8 @@ def _one(hint: object, value: Value) -> object:
     if type(value) is not tuple:
         raise ValueError(f"a {type(value).__name__} where an array belongs")
     item = get_args(hint)[0]
-    if item is m.Entry:
-        return tuple(m.Entry(*_typed(m.Entry, row)) for row in value if _is_array(row))  # type: ignore[arg-type]
+    if item in _NESTED:
+        return tuple(item(*_typed(item, row)) for row in value if _is_array(row))  # type: ignore[arg-type]
     return tuple(_one(item, part) for part in value)
 
 

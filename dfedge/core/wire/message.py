@@ -12,6 +12,9 @@ MAX_HAVE: Final = 1024  # pieces in one Have
 MAX_HANDLE: Final = 0xFFFF
 PART: Final = 48 * 1024  # bytes of a manifest in one message
 MAX_SIGNATURE: Final = 8 * 1024  # bytes; an Ed25519 SSHSIG is 300, one by a certificate under 2,000
+MAX_RECORD: Final = 1900  # bytes of a signed node record, so that 32 fit one message
+MAX_CONTACTS: Final = 32
+MAX_HOPS: Final = 2  # with 24 neighbours each, 2 reach 14,000 nodes
 _U32: Final = 2**32 - 1
 
 
@@ -23,12 +26,19 @@ class Hello:
     boot: bytes  # 16 random bytes a start: two of them under one key are a cloned card
     fleet: str
     port: int  # where the sender listens
+    links: int  # how many sessions it has
     agent: str  # program and version, for people
     record: bytes  # the signed node record
     revocation: bytes  # the signed revocation list
 
     def __post_init__(self) -> None:
-        _require(len(self.boot) == 16 and 0 < self.port < 65536 and 0 < self.protocol < 256, "hello out of range")
+        _require(
+            len(self.boot) == 16
+            and 0 < self.port < 65536
+            and 0 < self.protocol < 256
+            and 0 <= self.links <= MAX_HANDLE,
+            "hello out of range",
+        )
         _require(len(self.fleet) <= 64 and len(self.agent) <= 64, "hello names too long")
 
 
@@ -226,6 +236,56 @@ class Warn:
 
 
 @dataclass(frozen=True, slots=True)
+class Contact:
+    """A node and where it was reached. The record is signed by the CA; the address is hearsay."""
+
+    record: bytes
+    host: str
+    port: int
+
+    def __post_init__(self) -> None:
+        _require(
+            len(self.record) <= MAX_RECORD and len(self.host) <= 45 and 0 < self.port < 65536, "contact out of range"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Contacts:
+    """Nodes that the sender is connected with."""
+
+    contacts: tuple[Contact, ...]
+
+    def __post_init__(self) -> None:
+        _require(len(self.contacts) <= MAX_CONTACTS, "too many contacts")
+
+
+@dataclass(frozen=True, slots=True)
+class Seek:
+    """Who holds this image? Ask your neighbours too, `hops` times over. A digest, or a name and perhaps a version."""
+
+    question: bytes  # 8 random bytes
+    hops: int
+    name: str
+    version: str
+    digest: str  # the first hex digits of the image's id
+
+    def __post_init__(self) -> None:
+        _require(len(self.question) == 8 and 0 <= self.hops <= MAX_HOPS, "question out of range")
+        _require(len(self.name) <= 255 and len(self.version) <= 128 and len(self.digest) <= 64, "question too long")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Nodes that hold what a question asked for; goes back the way the question came."""
+
+    question: bytes
+    contacts: tuple[Contact, ...]
+
+    def __post_init__(self) -> None:
+        _require(len(self.question) == 8 and len(self.contacts) <= MAX_CONTACTS, "answer out of range")
+
+
+@dataclass(frozen=True, slots=True)
 class Bye:
     """I end this session, and why."""
 
@@ -238,7 +298,7 @@ class Bye:
 
 Message = (
     Hello | Revoked | Catalogue | Dropped | AskManifest | ManifestPart | Join | Leave | Have | Lost
-    | Choke | Unchoke | Bad | Cancel | Ping | Pong | Warn | Bye
+    | Choke | Unchoke | Bad | Cancel | Ping | Pong | Warn | Contacts | Seek | Found | Bye
 )  # fmt: skip
 
 
