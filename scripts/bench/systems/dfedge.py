@@ -15,8 +15,8 @@ from dfedge.jobs.enroll import enroll
 from dfedge.jobs.join import join
 
 REF: Final = "bench:1"
-MESH: Final = 24  # connections a node keeps; in a fleet of up to that many everybody knows everybody
-ENOUGH: Final = 1  # peers to begin with in a larger one; who it finds is its own affair
+MESH: Final = 20  # connections a node dials for; in a fleet of up to that many everybody knows everybody
+ENOUGH: Final = 8  # peers to begin with in a larger one; who holds the image it finds out by itself
 
 
 class Dfedge(System):
@@ -43,7 +43,7 @@ class Dfedge(System):
             member.await_peers(others if others <= MESH else ENOUGH, READY_S)
         published = self._members[SEED].ask("publish", str(stage.image.path), "--name", "bench", "--version", "1")
         self._pieces = int(published["pieces"])
-        for member in self._members[1:]:
+        for member in self._members[1:] if others <= MESH else ():
             stage.await_that(partial(self._knows, member), f"{member.name} to hear of the image")
 
     def go(self, taker: int) -> None:
