@@ -4,9 +4,10 @@ from argparse import ArgumentParser, Namespace
 from typing import Final
 
 from dfedge.cli.argument import add_ref
-from dfedge.cli.field import whole
+from dfedge.cli.field import image_label, rows, whole
 from dfedge.cli.output import Output
 from dfedge.cli.reach import any_agent, config_of
+from dfedge.core.units import size
 
 EXAMPLE: Final = "dfedge verify gateway:2.4.1 --repair"
 
@@ -30,6 +31,8 @@ def run(args: Namespace, out: Output) -> int:
     checked, bad, repaired = (whole(answer, key) for key in ("checked", "bad", "repaired"))
     left = max(0, bad - repaired)
     out.result(answer, f"{checked} proven again, {bad} bad, {repaired} repaired", ok=not left)
-    if left:
+    for image in rows(answer, "incomplete"):
+        out.note(f"{image_label(image)} lacks {size(whole(image, 'bytes') - whole(image, 'have_bytes'))}")
+    if left or rows(answer, "incomplete"):
         out.note("  try: dfedge verify --repair")
     return 1 if left else 0

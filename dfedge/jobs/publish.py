@@ -1,5 +1,6 @@
 """Publishing: cut and store what the operator passed, have it signed, and tell the peers."""
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -65,7 +66,10 @@ async def publish(
         entries: list[FileEntry] = []
         for number, offered in enumerate(files):
             fd = await open_file(number)
-            entries.append(await stage.add(offered.path, fd, offered.mode & 0o777, length))
+            try:
+                entries.append(await stage.add(offered.path, fd, offered.mode & 0o777, length))
+            finally:
+                os.close(fd)
         manifest = Manifest(trust.fleet, name, version, tuple(compatible), int(trust.now()), tuple(entries))
         raw = manifest.encode()
         with anyio.fail_after(SIGN_TIMEOUT):

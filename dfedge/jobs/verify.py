@@ -7,6 +7,7 @@ from dfedge.core.image.name import Ref
 from dfedge.core.seams import ImageId
 from dfedge.jobs.fetch import Fetcher, Progress
 from dfedge.jobs.offer import offer_held
+from dfedge.store.catalogue import StoredImage
 from dfedge.store.store import Store
 from dfedge.transfer.peers import Peers
 from dfedge.transfer.swarms import Swarms
@@ -16,11 +17,12 @@ REPAIR_TIMEOUT: Final = 60.0  # seconds to find somebody who holds what is bad h
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """How many pieces were read, which were bad, and how many of those are good again."""
+    """How many pieces were read, which were bad, how many of those are good again, and what lacks pieces still."""
 
     checked: int
     bad: tuple[tuple[ImageId, int], ...]
     repaired: int
+    lacking: tuple[StoredImage, ...]
 
 
 async def verify(
@@ -46,10 +48,15 @@ async def verify(
     offer_held(store, peers)
     repaired = 0
     if repair:
-        for each in damaged:
-            await fetcher.fetch(Ref(digest=each.hex()), REPAIR_TIMEOUT, _silent)
-            repaired += sum(1 for where, _ in found.bad if where == each)
-    return Verified(found.checked, tuple(found.bad), repaired)
+        for stored in _lacking(store, image):
+            await fetcher.fetch(Ref(digest=stored.image.hex()), REPAIR_TIMEOUT, _silent)
+            repaired += sum(where == stored.image for where, _ in found.bad)
+    return Verified(found.checked, tuple(found.bad), repaired, _lacking(store, image))
+
+
+def _lacking(store: Store, image: ImageId | None) -> tuple[StoredImage, ...]:
+    """The images in question that lack pieces: found bad now or earlier, or never fetched whole."""
+    return tuple(each for each in store.images() if not each.complete and image in (None, each.image))
 
 
 async def _silent(_progress: Progress) -> None:

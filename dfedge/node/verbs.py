@@ -131,7 +131,14 @@ class _Verbs:
             fetcher=self._node.fetcher,
         )
         bad = [{"image": full_digest(image), "piece": piece} for image, piece in done.bad]
-        return {"checked": done.checked, "bad": len(bad), "repaired": done.repaired, "bad_pieces": bad}
+        lacking = [image_row(image) for image in done.lacking]
+        return {
+            "checked": done.checked,
+            "bad": len(bad),
+            "repaired": done.repaired,
+            "bad_pieces": bad,
+            "incomplete": lacking,
+        }
 
     # Getting and giving
 

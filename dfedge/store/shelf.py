@@ -3,6 +3,7 @@
 `ID.manifest` makes an image exist: it is written last and removed first.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +14,7 @@ from dfedge.core.image.manifest import Manifest, image_id
 from dfedge.core.seams import ImageId
 from dfedge.store.layout import sync_folder, write_synced
 
+log = logging.getLogger("dfedge.store")
 CACHED: Final = 8  # manifests kept decoded; one of 20 GiB takes 1.5 MB
 _SUFFIX: Final = ".manifest"
 _BESIDE: Final = (".manifest.sig", ".signer", ".pin")
@@ -73,6 +75,7 @@ class Shelf:
         except FileNotFoundError:
             return None
         except ValueError:
+            log.error("manifest rotten image=%s removed=yes; fetch the image again", image.hex())
             self.remove(image)
             return None
         self._cache[image] = found

@@ -62,6 +62,40 @@ def test_a_folder_keeps_its_paths_and_modes(boards: list[Board], tmp_path: Path)
     assert os.access(tmp_path / "out/run.sh", os.X_OK)
 
 
+def test_publishing_leaves_no_descriptor_open_in_the_agent(boards: list[Board], tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(100):
+        (folder / str(number)).write_text(str(number))
+    before = _descriptors(boards[0])
+    boards[0].ask("publish", str(folder), "--name", "many", "--version", "1")
+    assert _descriptors(boards[0]) < before + 50
+
+
+def _descriptors(board: Board) -> int:
+    assert board.process is not None
+    return len(list(Path(f"/proc/{board.process.pid}/fd").iterdir()))
+
+
+def test_rot_is_found_said_and_repaired_from_a_neighbour(boards: list[Board], tmp_path: Path) -> None:
+    source = image(tmp_path / "rot.img", 2 * MIB)
+    boards[0].ask("publish", str(source), "--name", "rot", "--version", "1")
+    boards[1].ask("get", "rot:1")
+    blob = next(path for path in (boards[1].state / "blobs/sha256").iterdir())
+    blob.chmod(0o600)
+    with blob.open("r+b") as file:
+        file.seek(1_000_000)
+        file.write(b"rotten")
+    done = boards[1].run("verify", "rot:1")
+    assert done.returncode == 1
+    assert "1 bad" in done.stdout
+    assert "lacks" in done.stderr
+    repaired = boards[1].ask("verify", "rot:1", "--repair")
+    assert repaired["incomplete"] == []
+    boards[1].ask("get", "rot:1", "-o", str(tmp_path / "rot.out"))
+    assert sha256(tmp_path / "rot.out") == sha256(source)
+
+
 def test_a_waiting_get_starts_when_the_image_appears(boards: list[Board], tmp_path: Path) -> None:
     source = image(tmp_path / "late.img", MIB)
     waiting = boards[1].popen(["get", "late:1", "--timeout", "30s", "--json"], -1, -1)
