@@ -13,7 +13,7 @@ from dfedge.core.wire.frame import MAX_BLOCK, Frame, Kind
 from dfedge.transfer.channel import BulkChannel
 from dfedge.transfer.meter import Meter
 
-SMALL_BLOCK: Final = 128 * 1024  # bytes; on slow links short packets keep queues short
+SMALL_BLOCK: Final = 64 * 1024  # bytes; on slow links short packets keep queues short
 FAST: Final = 20_000_000  # bytes/s; from here on CPU counts more than queues, and blocks are as large as allowed
 
 

@@ -7,7 +7,7 @@ from dfedge.core.swarm.phase import MEMBERSHIP, SESSION, Membership, Phase, Sess
 from dfedge.core.wire import message as m
 
 MESSAGES: tuple[m.Message, ...] = (
-    m.Hello(1, bytes(16), "fleet", 7411, "dfedge/1", b"", b""),
+    m.Hello(1, bytes(16), "fleet", 7411, 0, "dfedge/1", b"", b""),
     m.Revoked(b""),
     m.Catalogue(()),
     m.Dropped(()),
