@@ -1,0 +1,109 @@
+"""Gossip: questions find holders and end; lies and floods lead nowhere."""
+
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dfedge.core.errors import ProtocolError, Untrusted
+from dfedge.core.image.name import Ref
+from dfedge.core.seams import ImageId, NodeId, PeerRecord
+from dfedge.core.wire import message as m
+from dfedge.transfer.gossip import QUESTIONS_PER_S, Gossip
+
+IMAGE = m.Entry(bytes(32), "gateway", "1", 1, 5, 5)
+
+
+class Node:
+    """One node's gossip; its neighbours are wired by `link`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.peers: list[Any] = []
+        self.heard: list[tuple[str, bool]] = []
+        self.now = 100.0
+        gate = SimpleNamespace(own_id=name, read_any_record=_read)
+        self.gossip = Gossip(gate, self.peers, self._hear, lambda: self.now, random.Random(1))  # type: ignore[arg-type]
+
+    def _hear(self, record: PeerRecord, host: str, port: int, asked: bool) -> None:
+        self.heard.append((record.id, asked))
+
+
+def _read(data: bytes) -> PeerRecord:
+    if data == b"forged":
+        raise Untrusted("node record: forged")
+    return PeerRecord(NodeId(data.decode()), data.decode(), (), 1, 1)
+
+
+def link(one: Node, other: Node, holds: bool = False) -> None:
+    """Let two nodes be neighbours; `holds` says that `other` announces the image to `one`."""
+    for here, there, catalogue in ((one, other, {ImageId(IMAGE.image): IMAGE} if holds else {}), (other, one, {})):
+        connection = SimpleNamespace(
+            id=there.name, address=f"10.0.0.{len(there.name)}:7411", is_closed=False,
+            hello=SimpleNamespace(record=there.name.encode(), port=7411),
+        )  # fmt: skip
+        connection.back = None
+        here.peers.append(SimpleNamespace(connection=connection, catalogue=catalogue))
+    to_other, to_one = one.peers[-1].connection, other.peers[-1].connection
+    to_other.send = lambda message: other.gossip.on_message(to_one, message)
+    to_one.send = lambda message: one.gossip.on_message(to_other, message)
+
+
+def test_a_holder_three_steps_away_is_found_and_only_the_asker_hears_of_it() -> None:
+    asker, middle, far, holder = (Node(name) for name in ("a", "mm", "fff", "hhhh"))
+    link(asker, middle)
+    link(middle, far)
+    link(far, holder, holds=True)
+    asker.gossip.seek(Ref("gateway", "1"))
+    assert asker.heard == [("hhhh", True)]
+    assert middle.heard == far.heard == []
+
+
+def test_a_question_that_goes_round_in_a_ring_ends() -> None:
+    ring = [Node("n" * (number + 1)) for number in range(4)]
+    for number in range(4):
+        link(ring[number], ring[(number + 1) % 4])
+    ring[0].gossip.seek(Ref("gateway"))
+    assert all(node.heard == [] for node in ring)
+
+
+def test_a_forged_record_is_passed_over() -> None:
+    node, peer = Node("a"), Node("b")
+    link(node, peer)
+    good, forged = m.Contact(b"good", "10.0.0.9", 7411), m.Contact(b"forged", "10.0.0.8", 7411)
+    node.gossip.on_message(node.peers[0].connection, m.Contacts((forged, good)))
+    assert node.heard == [("good", False)]
+
+
+def test_an_answer_to_nothing_we_asked_is_passed_over() -> None:
+    node, peer = Node("a"), Node("b")
+    link(node, peer)
+    node.gossip.on_message(node.peers[0].connection, m.Found(bytes(8), (m.Contact(b"x", "10.0.0.9", 7411),)))
+    assert node.heard == []
+
+
+def test_a_flood_of_questions_ends_the_session() -> None:
+    node, peer = Node("a"), Node("b")
+    link(node, peer)
+    connection = node.peers[0].connection
+    for number in range(QUESTIONS_PER_S):
+        node.gossip.on_message(connection, m.Seek(number.to_bytes(8, "big"), 0, "x", "", ""))
+    with pytest.raises(ProtocolError, match="questions a second"):
+        node.gossip.on_message(connection, m.Seek(b"\xff" * 8, 0, "x", "", ""))
+    node.now += 1
+    node.gossip.on_message(connection, m.Seek(b"\xfe" * 8, 0, "x", "", ""))
+
+
+def test_a_newcomer_gets_a_few_contacts_and_none_that_is_link_local() -> None:
+    node = Node("a")
+    for number in range(12):
+        link(node, Node("p" * (number + 2)))
+    node.peers[3].connection.address = "[fe80::1%eth0]:7411"
+    said: list[m.Message] = []
+    node.peers[0].connection.send = said.append
+    node.gossip.welcome(node.peers[0].connection)
+    (contacts,) = said
+    assert isinstance(contacts, m.Contacts)
+    assert 7 <= len(contacts.contacts) <= 8
+    assert not any(contact.host.startswith("fe80") for contact in contacts.contacts)
