@@ -14,12 +14,12 @@ from dfedge.transfer.connection import Connection
 from dfedge.transfer.ports import Gate
 from dfedge.transfer.ssh import (
     BULK,
-    BULK_WINDOW,
     CERTIFICATE,
     CONTROL,
     CONTROL_WINDOW,
     KEX,
     PACKET,
+    bulk_window,
     client_options,
     guard_client,
     lighten,
@@ -65,7 +65,7 @@ async def dial(host: str, port: int, node: NodeId, gate: Gate) -> Connection:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 control, bulk = ControlChannel(CONTROL), BulkChannel(BULK)
                 await _open(conn, control, CONTROL_WINDOW)
-                await _open(conn, bulk, BULK_WINDOW)
+                await _open(conn, bulk, bulk_window())
                 return Connection(conn, node, (control, bulk), gate, dialled=True)
             except BaseException:
                 conn.abort()

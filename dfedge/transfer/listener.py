@@ -21,11 +21,11 @@ from dfedge.transfer.peers import Peers
 from dfedge.transfer.ports import Gate
 from dfedge.transfer.ssh import (
     BULK,
-    BULK_WINDOW,
     CONTROL,
     CONTROL_WINDOW,
     LOGIN_TIMEOUT,
     PACKET,
+    bulk_window,
     guard_server,
     lighten,
     server_options,
@@ -195,7 +195,7 @@ class _Server(asyncssh.SSHServer):
         self._sessions += 1
         if self._sessions == 1:
             return self._channel(CONTROL_WINDOW), self.control
-        return self._channel(BULK_WINDOW), self.bulk
+        return self._channel(bulk_window()), self.bulk
 
     def _channel(self, window: int) -> Any:
         if self.conn is None:

@@ -107,6 +107,7 @@ class Uplink:
             line.reject(header)
             return
         line.queue.append((served, header))
+        self._is_proven(served, header.piece)  # so that the proof is done when its turn comes
         self.pump()
 
     def pump(self) -> None:
@@ -135,19 +136,18 @@ class Uplink:
         for _ in range(len(self._lines)):
             line = self._lines[0]
             self._lines.rotate(-1)
-            if line.ready and self._may_go(line):
+            if line.ready and self._is_proven(line.queue[0][0], line.queue[0][1].piece):
                 return line
         return None
 
-    def _may_go(self, line: Line) -> bool:
-        """Whether the piece at the head was proven since the start; if not, it is re-hashed first."""
-        served, header = line.queue[0]
-        if header.piece in self._proven.get(id(served), ()):
+    def _is_proven(self, served: Served, piece: int) -> bool:
+        """Whether a piece was proven since the start; if not, its proof begins."""
+        if piece in self._proven.get(id(served), ()):
             return True
-        key = (id(served), header.piece)
+        key = (id(served), piece)
         if key not in self._proving and len(self._proving) < MAX_PROOFS and self._proofs is not None:
             self._proving.add(key)
-            self._proofs.start_soon(self._prove, served, header.piece)
+            self._proofs.start_soon(self._prove, served, piece)
         return False
 
     async def _prove(self, served: Served, piece: int) -> None:

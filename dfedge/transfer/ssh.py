@@ -22,7 +22,9 @@ from dfedge.transfer.ports import Gate
 CONTROL: Final = "dfedge-control"
 BULK: Final = "dfedge-bulk"
 CONTROL_WINDOW: Final = 256 * 1024  # bytes
-BULK_WINDOW: Final = 1024 * 1024  # bytes: the sender's memory bound, as asyncssh ignores a full transport
+MIN_BULK_WINDOW: Final = 1024 * 1024  # bytes: the sender's memory bound, as asyncssh ignores a full transport
+MAX_BULK_WINDOW: Final = 2 * 1024 * 1024  # bytes, where a link of ours does a gigabit: a quarter faster there
+GIGABIT: Final = 1000  # Mbit/s
 PACKET: Final = MAX_BLOCK + HEADER + 1004  # bytes: a block is one SSH packet
 LOGIN_TIMEOUT: Final = 10.0  # seconds
 KEEPALIVE: Final = 5.0  # seconds; three unanswered end the session
@@ -41,6 +43,18 @@ def ciphers() -> tuple[str, ...]:
     except OSError:
         words = []
     return (AES, CHACHA) if "aes" in words else (CHACHA,)
+
+
+@functools.cache
+def bulk_window() -> int:
+    """The window of the bulk channel, in bytes, by our fastest link."""
+    speeds = []
+    for path in Path("/sys/class/net").glob("*/speed"):
+        try:
+            speeds.append(int(path.read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            continue  # a link that is down or has no speed
+    return MAX_BULK_WINDOW if max(speeds, default=0) >= GIGABIT else MIN_BULK_WINDOW
 
 
 def _shared() -> dict[str, Any]:

@@ -82,7 +82,7 @@ def test_the_next_piece_is_asked_before_the_last_one_is_proven() -> None:
 
 
 def test_a_lone_source_is_kept_busy_with_a_mebibyte_once_it_has_answered() -> None:
-    node = swarm(pieces=64)
+    node = swarm(pieces=64, policy=Policy(pipeline_bytes=1024 * 1024))
     asked = asks(join(node, A, tuple(range(64))))
     assert len(asked) == 2
     asked += asks(node.handle(e.Received(A, asked[0], PIECE), 0.1))
