@@ -22,7 +22,9 @@ from dfedge.transfer.member import Member
 from dfedge.transfer.ports import PieceStore
 from dfedge.transfer.serve import Line, Uplink
 
-GATHER: Final = 0.010  # seconds; pieces proven within it are shown in one message: half the messages, no slower
+GATHER: Final = 0.010  # seconds; pieces proven within it are shown in one message
+GATHER_PER_PEER: Final = 0.004  # seconds; the more peers, the more messages a piece costs, and the more are under way
+MOST_GATHER: Final = 0.1  # seconds
 PROVERS: Final = 2  # pieces being hashed and written at once
 MAX_RECHECKS: Final = 16  # complaints about our pieces that wait to be looked into
 MAX_BAD: Final = 256  # bad pieces remembered for the report
@@ -228,7 +230,12 @@ class Drive:
             return
         self._shows.setdefault(peer, []).extend(pieces)
         if self._flush is None:
-            self._flush = asyncio.get_running_loop().call_later(GATHER, self._flush_shows)
+            self._flush = asyncio.get_running_loop().call_later(self._gather_s(), self._flush_shows)
+
+    def _gather_s(self) -> float:
+        """How long to gather: briefly at the end, when somebody may wait for just this piece."""
+        peers, missing = len(self._members), self.store.holds.count - len(self.store.holds)
+        return max(GATHER, min(MOST_GATHER, GATHER_PER_PEER * peers)) if missing > 2 * peers else GATHER
 
     def _flush_shows(self) -> None:
         self._flush = None
