@@ -23,8 +23,8 @@ from dfedge.transfer.ports import PieceStore
 from dfedge.transfer.serve import Line, Uplink
 
 GATHER: Final = 0.010  # seconds; pieces proven within it are shown in one message
-GATHER_PER_PEER: Final = 0.004  # seconds; the more peers, the more messages a piece costs, and the more are under way
-MOST_GATHER: Final = 0.1  # seconds
+GATHER_PER_PEER: Final = 0.008  # seconds; the more peers, the more messages a piece costs, and the more are under way
+MOST_GATHER: Final = 0.2  # seconds
 PROVERS: Final = 2  # pieces being hashed and written at once
 MAX_RECHECKS: Final = 16  # complaints about our pieces that wait to be looked into
 MAX_BAD: Final = 256  # bad pieces remembered for the report
