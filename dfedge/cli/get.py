@@ -9,6 +9,7 @@ from dfedge.cli.output import Output
 from dfedge.cli.progress import progress_of
 from dfedge.cli.reach import any_agent, config_of
 from dfedge.cli.target import Target, Wanted
+from dfedge.core.errors import UsageError
 from dfedge.core.units import duration, size
 from dfedge.node.client import Client
 
@@ -27,6 +28,8 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace, out: Output) -> int:
     """Fetch, then write."""
+    if args.output == "":
+        raise UsageError("get: -o is empty; name a file or a folder", EXAMPLE)
     target = Target.choose(args.output, str(args.ref), force=args.force) if args.output is not None else None
     out.kept = "what has been fetched is kept, the same command goes on from there"
     with any_agent(config_of(args), network=True) as agent:

@@ -182,7 +182,8 @@ class View:
         ]
         reasons += [{"reason": self.named(reason), "peer": self.name(peer)} for peer, reason in drive.snubs.items()]
         if self._node.down.cap is not None and not drive.swarm.complete:
-            reasons.append({"reason": f"the throttle: {self._node.down.reason} ([throttle] max_down)"})
+            capped = {"reason": f"the throttle: {self._node.down.reason} ([throttle] max_down)", "share": 1.0}
+            reasons.insert(0, capped)
         return {
             "image": full_digest(drive.image),
             "name": manifest.name,

@@ -91,7 +91,7 @@ class Catalogue:
                 raise Refused(
                     f"{row.label}: is {full_digest(row.image)} here, signed by {row.signer or 'nobody we know'}, "
                     f"and {full_digest(image)}, signed by {signer}, would take its name",
-                    hint=f"dfedge rm {row.label}",
+                    hint=f"dfedge publish … --name {manifest.name} --version ANOTHER",
                 )
 
     def add(self, image: ImageId, manifest: Manifest, signer: str) -> None:

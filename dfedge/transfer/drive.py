@@ -55,7 +55,7 @@ class Drive:
         self.swarm = swarm
         self.failure: DfedgeError | None = None  # the disk's, if it ended the fetch
         self.finished = anyio.Event()  # every piece is proven, or failure is set
-        self.ended = anyio.Event()  # `run` is over
+        self.ended = anyio.Event()  # set by whoever ran us, when nothing of us is left
         self.fetched: dict[NodeId, int] = {}  # bytes of proven pieces by peer
         self.bad: deque[tuple[NodeId, int]] = deque(maxlen=MAX_BAD)
         self.wasted = 0  # bytes of pieces that did not match or came twice
@@ -97,7 +97,6 @@ class Drive:
             self._send_whole.close()
             self._whole.close()
             self._uplink.forget(self)
-            self.ended.set()
 
     def _wake(self) -> None:
         self._woken.set()

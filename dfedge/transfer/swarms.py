@@ -132,6 +132,12 @@ class Swarms:
         return drive
 
     async def _run_drive(self, drive: Drive, scope: anyio.CancelScope) -> None:
+        try:
+            await self._lease_and_run(drive, scope)
+        finally:
+            drive.ended.set()
+
+    async def _lease_and_run(self, drive: Drive, scope: anyio.CancelScope) -> None:
         with self._shelf.lease(drive.image), scope:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(drive.run, self._policy.tick)

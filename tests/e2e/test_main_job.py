@@ -96,6 +96,23 @@ def test_rot_is_found_said_and_repaired_from_a_neighbour(boards: list[Board], tm
     assert sha256(tmp_path / "rot.out") == sha256(source)
 
 
+def test_publishing_the_same_again_changes_nothing_and_an_image_just_fetched_can_be_removed(
+    boards: list[Board], tmp_path: Path
+) -> None:
+    source = image(tmp_path / "again.img", MIB)
+    first = boards[0].ask("publish", str(source), "--name", "again", "--version", "1")
+    until(lambda: boards[0].ask("status")["uptime"] > 1.5, "another second")
+    assert boards[0].ask("publish", str(source), "--name", "again", "--version", "1")["image"] == first["image"]
+    boards[1].ask("get", "again:1")
+    assert boards[1].run("rm", "again:1").returncode == 0
+
+
+def test_a_file_that_holds_more_than_it_says_is_refused(boards: list[Board]) -> None:
+    done = boards[0].run("publish", "/proc/self/status", "--name", "odd", "--version", "1")
+    assert done.returncode == 1
+    assert "changed while it was being published" in done.stderr
+
+
 def test_a_waiting_get_starts_when_the_image_appears(boards: list[Board], tmp_path: Path) -> None:
     source = image(tmp_path / "late.img", MIB)
     waiting = boards[1].popen(["get", "late:1", "--timeout", "30s", "--json"], -1, -1)

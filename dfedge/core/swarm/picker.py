@@ -297,7 +297,10 @@ class Picker:
         policy, usual = self._policy, self.service_s
         twice_after = max(policy.endgame_s, policy.endgame_patience * usual) if usual else policy.snub_s
         moves_after = max(policy.move_s, policy.move_patience * usual) if usual else policy.snub_s
+        soonest = now - min(twice_after, moves_after)
         for piece, askers in self.askers.items():
+            if len(askers) == 1 and askers[0].asked[piece].asked_at >= soonest:
+                continue  # by far the most
             owing = [each for each in askers if not each.asked[piece].probe]
             if len(owing) != 1 or piece not in peer.shown or piece in peer.spoilt:
                 continue

@@ -40,7 +40,8 @@ def held_back(
         why = "no peer shows them" if peers else "no peer is in the swarm"
         seeds = sum(peer.complete and not peer.shown.complete for peer in peers.values())
         if seeds:
-            why += f"; {seeds} seeds give them to others first"
+            who = "the seed gives" if seeds == 1 else f"{seeds} seeds give"
+            why = f"not yet in circulation; {who} each to one node first"
         reasons.append((f"{hidden} missing pieces: {why}", hidden / missing))
     rest = missing - sum(owed.values()) - closed - hidden
     if rest > 0:
