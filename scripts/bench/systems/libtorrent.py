@@ -20,7 +20,8 @@ class Libtorrent(System):
     name: ClassVar = "libtorrent"
     words: ClassVar = (
         "PyPI's libtorrent, a small Python driver at each node; TCP in plaintext, v1 torrent of 256 KiB pieces with "
-        "SHA-1, no DHT, all addresses given; sessions run before, the torrent is added with the clock"
+        "SHA-1, no DHT, all addresses given; sessions run before, the torrent is added with the clock; a "
+        "node is done when its client has handed the last block to the system"
     )
 
     @classmethod
@@ -33,7 +34,8 @@ class Libtorrent(System):
         self._nodes: list[subprocess.Popen[str]] = []
         for node in range(stage.lan.nodes):
             save = stage.image.path.parent if node == SEED else stage.output(node).parent
-            peers = [stage.lan.address(other) for other in range(stage.lan.nodes) if other != node]
+            # Each pair is dialled from one side: two that dial each other at once may both hang up, for a minute.
+            peers = [stage.lan.address(other) for other in range(node)]
             argv: list[str | Path] = [outfit.python(), DRIVER, stage.folder / "image.torrent", save, str(PORT), *peers]
             self._nodes.append(stage.start(node, argv, stdin=subprocess.PIPE))
         stage.await_that(lambda: all(self._said(node, "ready") for node in range(stage.lan.nodes)), "libtorrent to run")
