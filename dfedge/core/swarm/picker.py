@@ -302,7 +302,7 @@ class Picker:
             if len(askers) == 1 and askers[0].asked[piece].asked_at >= soonest:
                 continue  # by far the most
             owing = [each for each in askers if not each.asked[piece].probe]
-            if len(owing) != 1 or piece not in peer.shown or piece in peer.spoilt:
+            if len(owing) != 1 or piece not in peer.shown or piece in peer.spoilt or piece in peer.asked:
                 continue
             slow = owing[0]
             request = slow.asked[piece]
