@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from anyio import from_thread
 
 from dfedge.core.errors import Corrupt, Refused
+from dfedge.core.image.cutter import cut
 from dfedge.core.image.manifest import MAX_PIECE, MIN_PIECE, FileEntry, Manifest
 from dfedge.core.image.name import check_path
 from dfedge.store.body import CHUNK, write_all
@@ -78,8 +79,7 @@ class Stage:
             await self._shared.work(staged.unlink)
         else:
             self.files[digest] = staged
-        count, rest = divmod(before.st_size, piece_length)
-        runs = tuple(run for run in ((piece_length, count), (rest, 1)) if run[0] and run[1])
+        runs = cut(before.st_size, piece_length)
         return FileEntry(path, before.st_size, digest, MEDIA_TYPE, mode & 0o777, runs, digests)
 
     def _take_in(self, path: str, source: int, staged: Path, piece_length: int) -> tuple[bytes, bytes]:

@@ -16,7 +16,6 @@ from dfedge.core.wire.message import Message
 from dfedge.transfer.ssh import log_nothing
 
 MAX_UNREAD: Final = 1024 * 1024  # bytes of control messages a peer may leave unread before we end the session
-SSH_DATA: Final = "data"
 
 
 class Listener(Protocol):

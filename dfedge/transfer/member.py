@@ -24,7 +24,6 @@ class Member:
     join: m.Join | None = None  # what the peer joined with, and has shown since
     late: list[m.Message] = field(default_factory=list)  # what it said before we took part; bounded by its pieces
     phase_in: Membership = Membership.OUT  # what the peer may say
-    phase_out: Membership = Membership.OUT  # what we may say
 
 
 class Handles:
