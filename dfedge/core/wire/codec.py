@@ -6,6 +6,7 @@ from typing import Final, get_args, get_type_hints
 
 from dfedge.core.canonical import Value, pack, unpack
 from dfedge.core.errors import ProtocolError
+from dfedge.core.seams import Bytes
 from dfedge.core.wire import message as m
 
 PREFIX: Final = 4  # bytes of the length before each message
@@ -57,7 +58,7 @@ class Splitter:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[m.Message]:
+    def feed(self, data: Bytes) -> Iterator[m.Message]:
         """Yield each message that `data` completes. Raises ProtocolError; the channel is of no use after it."""
         self._buffer += data
         while len(self._buffer) >= PREFIX:
@@ -66,9 +67,9 @@ class Splitter:
                 raise ProtocolError(f"message of {length:,} bytes, the most is {m.MAX_MESSAGE:,}")
             if len(self._buffer) < PREFIX + length:
                 return
-            data = bytes(self._buffer[PREFIX : PREFIX + length])
+            message = bytes(self._buffer[PREFIX : PREFIX + length])
             del self._buffer[: PREFIX + length]
-            yield decode(data)
+            yield decode(message)
 
 
 def _values(message: m.Message) -> tuple[Value, ...]:
