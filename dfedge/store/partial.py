@@ -109,7 +109,7 @@ class PartialImage(HeldImage):
         content = self._content
         if piece in content.holds:
             return Outcome.DUPLICATE
-        body = content.body(content.manifest.piece(piece))
+        body = content.body(content.where(piece))
         if body.whole:
             raise Corrupt(f"{content}: {body.label!r} is whole here, but piece {piece} of its manifest is not in it")
         twins = [twin for twin in content.twins(piece) if not content.settled(twin)]
@@ -168,7 +168,7 @@ class PartialImage(HeldImage):
             content.shared.wake()
         before = self._pending_bytes
         for piece in pieces:
-            where = content.manifest.piece(piece)
+            where = content.where(piece)
             self._pending.setdefault(content.body(where), []).append(piece)
             self._pending_bytes += where.length
         if before < WINDOW <= self._pending_bytes:

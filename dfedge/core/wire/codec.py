@@ -21,6 +21,9 @@ _NESTED: Final[tuple[type, ...]] = (m.Entry, m.Contact)
 _NAMES: Final = {kind: tuple(each.name for each in fields(kind)) for kind in (*_BY_TAG.values(), *_NESTED)}
 _HINTS: Final = {kind: tuple(get_type_hints(kind).values()) for kind in (*_BY_TAG.values(), *_NESTED)}
 
+_PLAIN: Final = frozenset({int, bool, str, bytes})
+_ITEMS: Final = {hint: get_args(hint)[0] for hints in _HINTS.values() for hint in hints if get_args(hint)}
+
 
 def encode(message: m.Message) -> bytes:
     """Spell one message, without its length. Raises ValueError if it is over the limit."""
@@ -91,13 +94,15 @@ def _typed(kind: type, values: tuple[Value, ...]) -> tuple[object, ...]:
 
 
 def _one(hint: object, value: Value) -> object:
-    if hint in (int, bool, str, bytes):
+    if hint in _PLAIN:
         if type(value) is not hint:
             raise ValueError(f"a {type(value).__name__} where a {getattr(hint, '__name__', hint)} belongs")
         return value
     if type(value) is not tuple:
         raise ValueError(f"a {type(value).__name__} where an array belongs")
-    item = get_args(hint)[0]
+    item = _ITEMS[hint]
+    if item in _PLAIN and {item}.issuperset(map(type, value)):
+        return value
     if item in _NESTED:
         return tuple(item(*_typed(item, row)) for row in value if _is_array(row))  # type: ignore[arg-type]
     return tuple(_one(item, part) for part in value)
