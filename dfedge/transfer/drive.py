@@ -25,7 +25,7 @@ from dfedge.transfer.serve import Line, Uplink
 
 GATHER: Final = 0.010  # seconds; pieces proven within it are shown in one message
 GATHER_FOR_SEED: Final = 0.008  # seconds for each peer; the more peers, the more messages a piece costs
-GATHER_AT_LEISURE: Final = 0.016  # seconds for each peer, where somebody else has shown the piece already
+GATHER_AT_LEISURE: Final = 0.024  # seconds for each peer, where somebody else has shown the piece already
 MOST_GATHER: Final = 0.4  # seconds
 PROVERS: Final = 2  # pieces being hashed and written at once
 MAX_RECHECKS: Final = 16  # complaints about our pieces that wait to be looked into
