@@ -110,8 +110,11 @@ class View:
         sighted = {view.id: view for view in self._node.roster.views(now) if view.id is not None}
         rows = [self._connected(peer, sighted.get(peer.connection.id)) for peer in self._node.peers]
         known = {peer.connection.id for peer in self._node.peers}
+        reached = {peer.listens for peer in self._node.peers}
         rows += [
-            self._sighted(view, now) for view in self._node.roster.views(now) if view.id is None or view.id not in known
+            self._sighted(view, now)
+            for view in self._node.roster.views(now)
+            if (view.id not in known if view.id is not None else not reached.intersection(view.addresses))
         ]
         return {"peers": rows}
 
@@ -122,7 +125,7 @@ class View:
             "id": connection.id,
             "name": connection.name,
             "labels": dict(connection.record.labels) if connection.record else {},
-            "addresses": [connection.address],
+            "addresses": [_written(*address)] if (address := peer.listens) else [],
             "via": sighted.via[0] if sighted else "inbound",
             "state": "snubbed" if snub else "connected",
             "reason": self.named(snub),
@@ -138,7 +141,7 @@ class View:
         return {
             "id": view.id,
             "name": view.name,
-            "addresses": [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in view.addresses],
+            "addresses": [_written(*address) for address in view.addresses],
             "via": view.via[0],
             "state": state,
             "reason": "sent pieces that do not match" if until else view.reason,
@@ -213,6 +216,10 @@ def image_row(image: StoredImage) -> Document:
 
 def _share(node: NodeId, name: str, image: ImageId | bytes, held: int, size: int) -> Document:
     return {"node": node, "name": name, "image": full_digest(image), "have_bytes": held, "missing_bytes": size - held}
+
+
+def _written(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _means(ref: Ref | None, drive: Drive) -> bool:

@@ -105,7 +105,7 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
     peers = Peers(trust, uplink, blame, hello, rng)
     roster = Roster(trust.own_id, rng)
     listed = [parse(peer) for peer in config.discovery.peers]
-    mesh = Mesh(roster, peers, trust, time.monotonic, listed)
+    mesh = Mesh(roster, peers, trust, time.monotonic, listed, rng)
     gossip = Gossip(trust, peers, mesh.told, time.monotonic, rng)
     swarms = Swarms(trust, peers, gossip, StoreShelf(store), uplink, down, blame, time.monotonic, rng, policy)
     peers.members = swarms
