@@ -19,6 +19,7 @@ HEARD_WAIT_S: Final = 10.0  # the longest wait once a proven peer is heard again
 PAUSE_S: Final = 0.25  # the shortest that next_dial() lets a caller sleep
 DIAL_S: Final = 30.0  # after this a dial of which we heard nothing counts as over
 MAX_NAME: Final = 63  # characters
+OURSELVES: Final = "that is this node"  # the reason at a listed address that is our own
 LOTS: Final = 16  # routes that one lot is drawn from; more would only cost
 
 Via = Literal["mdns", "static", "pex"]
@@ -300,7 +301,7 @@ class Roster:
     def _pause_own(self, address: Address, now: float) -> None:
         """One list of peers for the whole fleet names us too."""
         if (route := self._find((None, *address))) is not None:
-            route.dialled, route.reason = None, "that is this node"
+            route.dialled, route.reason = None, OURSELVES
             route.not_before = now + LONGEST_WAIT_S
 
     def _list(self, sighting: Sighting, now: float) -> None:

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import os
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from dfedge.core.errors import NotFound, Refused, Untrusted, UsageError
 from dfedge.core.image.name import Ref
 from dfedge.core.units import full_digest
 from dfedge.jobs.fetch import Fetched, Progress
+from dfedge.jobs.locate import WITHIN, locate
 from dfedge.jobs.offer import offer_held
 from dfedge.jobs.publish import Offered, publish
 from dfedge.jobs.verify import verify
@@ -60,8 +62,12 @@ class _Verbs:
         return self._view.images()
 
     async def where(self, params: Document, _call: Call) -> Document:
-        ref = _ref(params)
-        document = self._view.where(ref)
+        ref, within = _ref(params), _timeout(params, "where")
+        node, document = self._node, self._view.where(ref)
+        if node.network:
+            known = bool(document["nodes"])
+            limit = WITHIN if within is None else within
+            document = self._view.where(ref, await locate(ref, limit, node.gossip, time.monotonic, known=known))
         if not document["nodes"]:
             near = ", ".join(self._node.resolver.nearest(ref))
             raise NotFound(f"{ref}: no node that we know of holds it" + (f"; nearest are {near}" if near else ""))
@@ -143,10 +149,7 @@ class _Verbs:
     # Getting and giving
 
     async def get(self, params: Document, call: Call) -> Document:
-        ref = _ref(params)
-        timeout = params.get("timeout")
-        if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
-            raise UsageError(f"get {ref}: timeout {timeout!r} is not a number of seconds")
+        ref, timeout = _ref(params), _timeout(params, "get")
         await call.emit({"type": "start", "ref": str(ref)})
         told = False
 
@@ -155,7 +158,7 @@ class _Verbs:
             await call.emit(_progress("progress" if told else "manifest", progress))
             told = True
 
-        fetched = await self._node.fetcher.fetch(ref, float(timeout) if timeout is not None else None, report)
+        fetched = await self._node.fetcher.fetch(ref, timeout, report)
         return self._fetched(fetched)
 
     def _fetched(self, fetched: Fetched) -> Document:
@@ -259,6 +262,15 @@ def _bytes(params: Document, key: str) -> bytes:
         return base64.b64decode(str(params.get(key)), validate=True)
     except binascii.Error as error:
         raise Untrusted(f"{key}: not base64") from error
+
+
+def _timeout(params: Document, verb: str) -> float | None:
+    timeout = params.get("timeout")
+    if timeout is None:
+        return None
+    if not (isinstance(timeout, (int, float)) and timeout > 0):
+        raise UsageError(f"{verb} {params.get('ref')}: timeout {timeout!r} is not a number of seconds")
+    return float(timeout)
 
 
 def _close(fds: list[int]) -> None:

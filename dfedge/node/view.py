@@ -2,16 +2,19 @@
 
 import json
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from dfedge import __version__
 from dfedge.core.image.name import Ref
 from dfedge.core.seams import ImageId, NodeId
 from dfedge.core.units import full_digest
+from dfedge.discovery.roster import OURSELVES
 from dfedge.discovery.roster import View as Sighted
 from dfedge.node.controlframe import Document
 from dfedge.store.catalogue import StoredImage
 from dfedge.transfer.drive import Drive
+from dfedge.transfer.gossip import Holding
 from dfedge.transfer.peers import Peer
 
 if TYPE_CHECKING:
@@ -114,7 +117,8 @@ class View:
         rows += [
             self._sighted(view, now)
             for view in self._node.roster.views(now)
-            if (view.id not in known if view.id is not None else not reached.intersection(view.addresses))
+            if view.reason != OURSELVES
+            and (view.id not in known if view.id is not None else not reached.intersection(view.addresses))
         ]
         return {"peers": rows}
 
@@ -157,8 +161,8 @@ class View:
         """What the store holds."""
         return {"images": [image_row(image) for image in self._node.store.images()]}
 
-    def where(self, ref: Ref) -> Document:
-        """Who holds which share, as far as we have heard; ourselves first."""
+    def where(self, ref: Ref, hearsay: Iterable[Holding] = ()) -> Document:
+        """Who holds which share: ourselves, those that we are connected to, and `hearsay` of the others."""
         node = self._node
         rows = [
             _share(node.trust.own_id, node.trust.own.name, image.image, image.held, image.size)
@@ -170,6 +174,11 @@ class View:
                 if ref.matches(entry.image, entry.name, entry.version):
                     connection = peer.connection
                     rows.append(_share(connection.id, connection.name, entry.image, entry.held, entry.size))
+        rows += [
+            {**_share(held.node, held.name, held.image, held.held, held.size), "connected": False}
+            for held in sorted(hearsay, key=lambda held: held.name)
+            if node.peers.get(held.node) is None and held.node != node.trust.own_id
+        ]
         return {"nodes": rows}
 
     def why(self, ref: Ref | None) -> Document:
@@ -215,7 +224,14 @@ def image_row(image: StoredImage) -> Document:
 
 
 def _share(node: NodeId, name: str, image: ImageId | bytes, held: int, size: int) -> Document:
-    return {"node": node, "name": name, "image": full_digest(image), "have_bytes": held, "missing_bytes": size - held}
+    return {
+        "node": node,
+        "name": name,
+        "image": full_digest(image),
+        "have_bytes": held,
+        "missing_bytes": size - held,
+        "connected": True,
+    }
 
 
 def _written(host: str, port: int) -> str:

@@ -79,6 +79,7 @@ class Node:
     down: Limiter
     roster: Roster
     mesh: Mesh
+    gossip: Gossip
     mdns: Mdns | None
     resolver: Resolver
     fetcher: Fetcher
@@ -133,6 +134,7 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
         down=down,
         roster=roster,
         mesh=mesh,
+        gossip=gossip,
         mdns=mdns,
         resolver=resolver,
         fetcher=fetcher,

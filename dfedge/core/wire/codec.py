@@ -17,7 +17,7 @@ _BY_TAG: Final[dict[int, type[m.Message]]] = {
     17: m.Pong, 18: m.Warn, 19: m.Contacts, 20: m.Seek, 21: m.Found,
 }  # fmt: skip  # tags are never reused
 _TAG: Final = {kind: tag for tag, kind in _BY_TAG.items()}
-_NESTED: Final[tuple[type, ...]] = (m.Entry, m.Contact)
+_NESTED: Final[tuple[type, ...]] = (m.Entry, m.Contact, m.Holder)
 _NAMES: Final = {kind: tuple(each.name for each in fields(kind)) for kind in (*_BY_TAG.values(), *_NESTED)}
 _HINTS: Final = {kind: tuple(get_type_hints(kind).values()) for kind in (*_BY_TAG.values(), *_NESTED)}
 

@@ -37,7 +37,7 @@ ANSWERS: Mapping[str, Document] = {
         {"id": None, "name": None, "addresses": [], "via": "static", "state": "refused", "reason": "of another fleet",
          "banned_until": None, "bytes_down": 0, "bytes_up": 0, "images": []},
     ]},
-    "where": {"nodes": [{"node": "a" * 52, "name": "gw-12", "have_bytes": 71, "missing_bytes": 29}]},
+    "where": {"nodes": [{"node": "a" * 52, "name": "gw-12", "have_bytes": 71, "missing_bytes": 29, "connected": True}]},
     "why": {"images": [{
         "name": "gateway", "version": "2.4.1", "bytes_total": 100, "bytes_done": 58, "rate": 5_125_000,
         "reasons": [{"reason": "gw-31 does not serve us", "share": 0.25}, {"reason": "slow", "peer": "gw-12"}],
@@ -77,7 +77,8 @@ def asked(agent: StartAgent) -> dict[str, Document]:
         ),
         ("status", {}, "● gw-12  serving for 3 d 13 min   fleet acme-plant   cert 212 d left"),
         ("peers", {}, "kiosk-07  192.0.2.7:7411  mdns    connected  2.0 MiB  0 B  gateway:2.4.1"),
-        ("where gateway", {"ref": "gateway"}, "71 B     29 B   71 %"),
+        ("where gateway", {"ref": "gateway", "timeout": None}, "71 B     29 B   71 %  yes"),
+        ("where gateway --timeout 5s", {"ref": "gateway", "timeout": 5.0}, "CONNECTED"),
         ("why gateway", {"ref": "gateway"}, "gateway:2.4.1 is at 58 %, 41 Mbit/s\n  1. gw-31 does not serve us"),
         ("why", {"ref": None}, "  2. gw-12: slow"),
     ],
