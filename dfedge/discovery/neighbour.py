@@ -86,16 +86,20 @@ class Neighbourhood:
         for candidate in under_way:
             mix.add(is_near=is_near(candidate.host), is_drawn=candidate.id in self._drawn)
         chosen: list[Candidate] = []
-        for _ in range(min(most, self.room(links, under_way))):
+        wanted = min(most, self.room(links, under_way))
+        if wanted <= 0:
+            return chosen
+        offer = self._roster.offer(now, links.keys(), is_near)
+        while len(chosen) < wanted:
             want = mix.want
-            found = self._roster.dials(now, links.keys(), 1, is_near, by_lot=want is Want.DRAWN, far=want is Want.FAR)
-            if not found:
+            found = offer.take(by_lot=want is Want.DRAWN, far=want is Want.FAR)
+            if found is None:
                 break
-            chosen += found
-            is_drawn = want is Want.DRAWN and found[0].id is not None
-            if is_drawn and found[0].id is not None:
-                self._drawn[found[0].id] = None
-            mix.add(is_near=is_near(found[0].host), is_drawn=is_drawn)
+            chosen.append(found)
+            is_drawn = want is Want.DRAWN
+            if is_drawn and found.id is not None:
+                self._drawn[found.id] = None
+            mix.add(is_near=is_near(found.host), is_drawn=is_drawn)
         return chosen
 
     def leaver(self, now: float, links: Links, is_near: IsNear) -> NodeId | None:

@@ -88,10 +88,6 @@ class _Route:
         return self.dialled is not None and now - self.dialled < DIAL_S
 
 
-def _anywhere(_host: str) -> bool:
-    return True
-
-
 @dataclass(slots=True)
 class Roster:
     """Bounded memory of addresses. `now` is the caller's monotonic time in seconds.
@@ -203,41 +199,18 @@ class Roster:
             route.not_before = min(route.not_before, now)
             route.failures = min(route.failures, 1)
 
-    def dials(
-        self,
-        now: float,
-        connected: Set[NodeId],
-        limit: int,
-        is_near: Callable[[str], bool] = _anywhere,
-        *,
-        by_lot: bool = False,
-        far: bool = False,
-    ) -> list[Candidate]:
-        """Choose whom to dial now, at most `limit`; each counts as under way until proven(), failed() or 30 s.
-
-        Proven addresses come first, then static ones, then hearsay; of each kind those near before others, and then in
-        the order in which they came due. `by_lot` draws from all alike, `far` takes those first that are not near.
-        Addresses that never answered get at most 4 dials in any second. A node is dialled at one address at a time.
+    def offer(self, now: float, connected: Set[NodeId], is_near: Callable[[str], bool] = bool) -> "Offer":
+        """Who may be dialled now. Proven addresses come first, then static ones, then hearsay; of each kind those near
+        before others, and then in the order in which they came due.
         """
-        chosen: list[Candidate] = []
         busy = self._busy(now)
         ready = sorted(self._ready(now, connected, busy), key=lambda route: self._rank(route, is_near))
-        if by_lot:
-            ready = [*self.rng.sample(ready, min(LOTS, len(ready))), *ready]
-        elif far:
-            ready.sort(key=lambda route: is_near(route.host))
-        for route in ready:
-            if len(chosen) >= limit:
-                break
-            # One at an address, one to a node: what was chosen a moment ago counts.
-            if (route.host, route.port) in busy.addresses or (route.id is not None and route.id in busy.nodes):
-                continue
-            if route.proven is None and not self._may_try(route, busy, now):
-                continue
-            route.dialled = now
-            busy.add(route)
-            chosen.append(Candidate(route.id, route.host, route.port))
-        return chosen
+        return Offer(self, now, is_near, ready, busy)
+
+    def dials(self, now: float, connected: Set[NodeId], limit: int) -> list[Candidate]:
+        """Choose whom to dial now, at most `limit`, in that order."""
+        offer = self.offer(now, connected)
+        return [candidate for _ in range(limit) if (candidate := offer.take()) is not None]
 
     def next_dial(self, now: float, connected: Set[NodeId]) -> float | None:
         """In how many seconds (at least 0.25) dials() may have something; None when only news can change it."""
@@ -362,7 +335,7 @@ class Roster:
                 yield route
 
     @staticmethod
-    def _rank(route: _Route, is_near: Callable[[str], bool] = _anywhere) -> tuple[int, bool, float, bool, float, float]:
+    def _rank(route: _Route, is_near: Callable[[str], bool] = bool) -> tuple[int, bool, float, bool, float, float]:
         # Hearsay in the order in which it came due: a flood of news never overtakes those who wait.
         listed = route.via == "static"
         kind = 0 if route.proven is not None else 1 if listed else 2
@@ -375,6 +348,38 @@ class Roster:
             return False
         self._recent.append(now)
         return True
+
+
+@dataclass(slots=True)
+class Offer:
+    """The addresses that may be dialled now, best first. A node is dialled at one address at a time."""
+
+    _roster: Roster
+    _now: float
+    _is_near: Callable[[str], bool]
+    _ready: list[_Route]
+    _busy: "_Busy"
+
+    def take(self, *, by_lot: bool = False, far: bool = False) -> Candidate | None:
+        """The next to dial; it counts as under way until proven(), failed() or 30 s. `by_lot` draws from all alike,
+        `far` takes those first that are not near. Addresses that never answered get at most 4 dials in any second.
+        """
+        first: Iterator[_Route] = iter(())
+        if by_lot:
+            first = iter(self._roster.rng.sample(self._ready, min(LOTS, len(self._ready))))
+        elif far:
+            first = (route for route in self._ready if not self._is_near(route.host))
+        for route in chain(first, self._ready):
+            # One at an address, one to a node: what was taken a moment ago counts.
+            if (route.host, route.port) in self._busy.addresses or (
+                route.id is not None and route.id in self._busy.nodes
+            ):
+                continue
+            if route.proven is not None or self._roster._may_try(route, self._busy, self._now):
+                route.dialled = self._now
+                self._busy.add(route)
+                return Candidate(route.id, route.host, route.port)
+        return None
 
 
 @dataclass(slots=True)

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from dfedge.core.seams import NodeId
+from dfedge.core.wire.message import MAX_HOPS
 from dfedge.discovery.neighbour import DRAWN, FAR, NEIGHBOURS, REST_S, Neighbourhood
 from dfedge.discovery.roster import Roster, Sighting
+from dfedge.transfer.gossip import PASSED_ON
 from dfedge.transfer.peers import MAX_CONNECTIONS, NEEDY
 
 TICK_S = 0.5
@@ -99,6 +101,21 @@ class Graph:
             self.settle(TICK_S)
         return parted
 
+    def is_found(self, asker: Node, holder: Node) -> bool:
+        """Whether a question comes to a neighbour of the one holder, passed on as `Gossip` does."""
+        asked, wave = {asker.id}, list(asker.links)
+        for _ in range(MAX_HOPS + 1):
+            following = []
+            for there in wave:
+                if there not in asked:
+                    asked.add(there)
+                    links = list(self.by_id[there].links)
+                    if holder.id in links:
+                        return True
+                    following += self.rng.sample(links, min(PASSED_ON, len(links)))
+            wave = following
+        return False
+
     def steps(self, start: Node) -> int:
         """How far the furthest node is; fails if one is not reached."""
         far = {start.id: 0}
@@ -116,20 +133,22 @@ class Graph:
         return max(self.steps(node) for node in self.nodes)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_hundreds_of_nodes_that_start_at_once_are_one_fleet_and_stay_so_while_it_is_rewired(seed: int) -> None:
     graph = Graph([0] * 250, seed)
     graph.all_hear_all()
     graph.settle(90)
     assert graph.diameter() <= 4
+    pairs = [graph.rng.sample(graph.nodes, 2) for _ in range(200)]
+    assert all(graph.is_found(asker, holder) for asker, holder in pairs)  # however few hold an image
     before = {node.id: set(node.links) for node in graph.nodes}
-    for _ in range(3):
+    for _ in range(2):
         assert graph.rewire() > len(graph.nodes) / 2
         assert graph.diameter() <= 4
     assert graph.most <= MAX_CONNECTIONS
     assert min(len(node.links) for node in graph.nodes) >= NEEDY
     exchanged = [len(before[node.id] - set(node.links)) for node in graph.nodes]
-    assert 2 <= sum(exchanged) / len(exchanged) <= NEIGHBOURS / 2  # slowly: most neighbours stay
+    assert 1 <= sum(exchanged) / len(exchanged) <= NEIGHBOURS / 2  # slowly: most neighbours stay
 
 
 def test_neighbours_of_the_own_subnet_are_preferred_and_the_subnets_still_hang_together() -> None:

@@ -140,17 +140,20 @@ def test_near_addresses_are_dialled_before_others_of_their_kind(roster: Roster) 
     def is_near(host: str) -> bool:
         return host.startswith("10.0.0.")
 
-    assert [one.id for one in roster.dials(1.0, NOBODY, 2, is_near)] == [node(2), node(4)]
-    assert roster.dials(2.0, NOBODY, 1, is_near, far=True)[0].host.startswith("10.9.0.")
+    offer = roster.offer(1.0, NOBODY, is_near)
+    taken = [offer.take(), offer.take(), offer.take(far=True)]
+    assert [one and one.id for one in taken[:2]] == [node(2), node(4)]
+    assert taken[2] is not None
+    assert taken[2].host.startswith("10.9.0.")
 
 
 def test_what_is_drawn_by_lot_may_be_any_that_is_known(roster: Roster) -> None:
     roster.proven(node(0), ("10.0.0.0", 7411), 0.0)
     for number in range(1, 40):
         roster.heard(seen(number), 0.0)
-    drawn = [roster.dials(60.0 * turn, NOBODY, 1, by_lot=True)[0].id for turn in range(1, 6)]
-    assert len(set(drawn)) > 1
-    assert drawn != [node(0)] * 5
+    drawn = [roster.offer(60.0 * turn, NOBODY).take(by_lot=True) for turn in range(1, 6)]
+    assert all(drawn)
+    assert len({one.id for one in drawn if one}) > 1
 
 
 def test_another_board_at_a_listed_address_is_accepted_after_one_failure(roster: Roster) -> None:
