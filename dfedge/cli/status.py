@@ -40,6 +40,11 @@ def _text(answer: dict[str, object], out: Output) -> str:
         of = f" of {size(whole(store, 'quota'))}" if whole(store, "quota") else ""
         images += f", {size(whole(store, 'bytes'))}{of}   {word(store, 'path')} ({size(whole(store, 'free'))} free)"
     lines.append(f"  store     {images}")
+    evicted = part(store, "evicted")
+    if whole(evicted, "images"):
+        what = f"{counted(whole(evicted, 'images'), 'image')}, {size(whole(evicted, 'bytes'))}"
+        last = f"the last {word(evicted, 'last')}: {word(evicted, 'because')}"
+        lines.append(f"            evicted {what} since the start; {last}")
     network = f"{counted(whole(answer, 'peers'), 'peer')}, listening on {word(answer, 'listen', '-')}"
     for way, key in (("down", "rate_down"), ("up", "rate_up")):
         if key in answer:

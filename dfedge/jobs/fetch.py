@@ -86,7 +86,7 @@ class Fetcher:
         start = self._clock()
         found = await self._resolver.resolve(ref, timeout)
         image, manifest = found.image, found.manifest
-        with self._store.lease(image):
+        with self._store.lease(image, "being fetched"):
             partial = await self._store.begin(manifest, found.raw, found.signature, found.signer)
             if partial.holds.complete:
                 await partial.finish()

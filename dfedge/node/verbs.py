@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from dfedge.core.errors import NotFound, Refused, Untrusted, UsageError
 from dfedge.core.image.name import Ref
 from dfedge.core.units import full_digest
+from dfedge.jobs.collect import collect
 from dfedge.jobs.fetch import Fetched, Progress
 from dfedge.jobs.locate import WITHIN, locate
 from dfedge.jobs.offer import offer_held
@@ -19,6 +20,7 @@ from dfedge.node.control import Call, Handler
 from dfedge.node.controlframe import Document
 from dfedge.node.view import View, image_row
 from dfedge.store.catalogue import StoredImage
+from dfedge.store.eviction import total
 
 if TYPE_CHECKING:
     from dfedge.node.wiring import Node
@@ -108,18 +110,19 @@ class _Verbs:
 
     async def gc(self, params: Document, _call: Call) -> Document:
         dry = params.get("dry_run") is True
-        gone = await self._node.store.collect(dry_run=dry)
-        offer_held(self._node.store, self._node.peers)
+        cleared = await collect(self._node.store, self._node.peers, dry_run=dry)
         return {
-            "freed": sum(evicted.nbytes for evicted in gone),
+            "freed": total(cleared.gone).nbytes,
+            "because": cleared.because,
+            "short": cleared.short,
             "images": [
                 {
                     "image": full_digest(evicted.image) if evicted.image else None,
                     "name": evicted.label,
-                    "bytes": evicted.nbytes,
+                    "bytes": evicted.room.nbytes,
                     "reason": evicted.reason,
                 }
-                for evicted in gone
+                for evicted in cleared.gone
             ],
             "dry_run": dry,
         }

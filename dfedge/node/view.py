@@ -53,10 +53,19 @@ class View:
             "store": {
                 "path": str(node.config.state_dir),
                 "bytes": usage.bytes,
-                "quota": usage.quota or 0,
+                "quota": usage.limits.quota or 0,
+                "keep_free": usage.limits.keep_free,
+                "limit": max(0, usage.limit),
                 "free": usage.free,
+                "inodes_free": usage.inodes,
+                "evicted": {
+                    "images": node.store.evicted.images,
+                    "bytes": node.store.evicted.nbytes,
+                    "last": node.store.evicted.label,
+                    "because": node.store.evicted.because,
+                },
             },
-            "warnings": list(node.trust.warnings),
+            "warnings": [*node.trust.warnings, *node.doubts],
         }
 
     def degraded(self) -> str | None:
@@ -64,6 +73,8 @@ class View:
         node = self._node
         if node.store.degraded:
             return node.store.degraded
+        if node.store.shortage:
+            return node.store.shortage
         if node.peers.clones:
             names = ", ".join(sorted(self.name(clone) for clone in node.peers.clones))
             return f"two nodes run under one key: {names}"

@@ -20,6 +20,7 @@ from dfedge.core.wire.message import PROTOCOL, Hello
 from dfedge.discovery.mdns import Mdns
 from dfedge.discovery.roster import Roster
 from dfedge.discovery.static import parse
+from dfedge.jobs.collect import keep_room
 from dfedge.jobs.connect import Mesh
 from dfedge.jobs.fetch import Fetcher
 from dfedge.jobs.offer import offer_held
@@ -27,8 +28,10 @@ from dfedge.jobs.resolve import Resolver
 from dfedge.node import control, process
 from dfedge.node.config import Config
 from dfedge.node.notify import Notifier
+from dfedge.node.sense import doubts
 from dfedge.node.verbs import handlers
 from dfedge.node.view import View
+from dfedge.store.eviction import Watermarks
 from dfedge.store.store import Store
 from dfedge.throttle.limiter import Limiter
 from dfedge.transfer import listener as listening
@@ -86,6 +89,7 @@ class Node:
     network: bool
     started: float = field(default_factory=time.monotonic)
     listen: str = ""
+    doubts: Sequence[str] = ()  # settings that this host can't keep
 
 
 def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> Node:
@@ -163,9 +167,14 @@ def _mdns(config: Config, trust: NodeTrust, mesh: Mesh) -> Mdns:
 async def run(config: Config, network: bool, on_ready: Callable[[], None] | None, stop: anyio.Event) -> None:
     """Open the rooms, run the node until `stop` is set, and close them; see `node.agent.run_agent`."""
     trust = NodeTrust.open(config.state_dir)
-    store = Store.open(config.state_dir, config.store.quota, config.store.keep_free, trust.now)
+    wanted = config.store
+    marks = Watermarks(wanted.evict_from, wanted.evict_to)
+    store = Store.open(config.state_dir, wanted.quota, wanted.keep_free, trust.now, marks)
     try:
         node = build(config, store, trust, network=network)
+        node.doubts = doubts(config)
+        for doubt in node.doubts:
+            log.warning("doubtful setting=%r", doubt)
         offer_held(store, node.peers)
         await _run(node, on_ready, stop)
     finally:
@@ -197,6 +206,7 @@ async def _start(node: Node, view: View, tasks: anyio.abc.TaskGroup) -> None:
     tasks.start_soon(node.swarms.run)
     if not node.network:
         return
+    tasks.start_soon(keep_room, node.store, node.peers)
     host, port = node.config.node.listen
     sockets = listening.bind(host, port)
     node.listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,8 +1,13 @@
 """Disk space taken before the first byte, and where in a file bytes were ever written."""
 
+import ctypes
 import errno
 import os
 from collections.abc import Iterator
+from typing import Final
+
+KEEP_SIZE: Final = 1  # FALLOC_FL_KEEP_SIZE: space beyond the end of the file
+_UNABLE: Final = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
 def allocate(fd: int, size: int) -> bool:
@@ -17,13 +22,34 @@ def allocate(fd: int, size: int) -> bool:
         os.ftruncate(fd, size)
         return True
     try:
-        os.posix_fallocate(fd, 0, size)
+        _fallocate(fd, 0, size)
     except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-            os.ftruncate(fd, before)
+        os.ftruncate(fd, size if error.errno in _UNABLE else before)
+        if error.errno not in _UNABLE:
             raise
-        os.ftruncate(fd, size)
     return before > 0
+
+
+def reserve(fd: int, size: int) -> None:
+    """Take the disk space that a file of `size` bytes needs, and leave its length as it is, so that it may be appended.
+
+    Raises OSError for want of space. Where a file system can't, nothing is taken.
+    """
+    try:
+        _fallocate(fd, KEEP_SIZE, size)
+    except OSError as error:
+        if error.errno not in _UNABLE:
+            raise
+
+
+def _fallocate(fd: int, mode: int, size: int) -> None:
+    """fallocate(2). Not posix_fallocate: where the file system can't, glibc's writes into every block."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    call = getattr(libc, "fallocate64", None) or libc.fallocate
+    while call(fd, mode, ctypes.c_int64(0), ctypes.c_int64(size)) != 0:
+        code = ctypes.get_errno()
+        if code != errno.EINTR:
+            raise OSError(code, os.strerror(code))
 
 
 def data_extents(fd: int, size: int) -> Iterator[tuple[int, int]]:

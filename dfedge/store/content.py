@@ -24,7 +24,7 @@ from dfedge.store.body import Body, hash_range
 from dfedge.store.descriptor import Descriptors
 from dfedge.store.fault import disk_fault
 from dfedge.store.journal import Journal
-from dfedge.store.layout import Layout, has_size
+from dfedge.store.layout import Layout, has_size, lacking_bytes
 from dfedge.store.worker import Workers
 
 MOST_COMPARED: Final = 65_536  # pieces; beyond it a table of all digests would cost more memory than it is worth
@@ -153,6 +153,10 @@ class Content:
     def has_partial_file(self, body: Body) -> bool:
         """Whether the partial file is there in its full length."""
         return has_size(self.partial_file(body), body.size)
+
+    def yet_to_take(self) -> int:
+        """Bytes of the disk that partial files have yet to take, where they could not be preallocated."""
+        return sum(lacking_bytes(self.partial_file(body)) for body in self.bodies if not body.whole)
 
     def sharing(self, piece: int) -> Iterator[int]:
         """The pieces that lie in the same place: this one, and its like in files that are cut exactly alike."""

@@ -42,10 +42,12 @@ class Stage:
         make_room: Callable[[int], Awaitable[None]],
         commit: Committer,
         closed: Callable[["Stage"], None],
+        files: int = 1,
     ) -> None:
-        """`expected` is how many bytes room was made for."""
+        """`expected` is how many bytes room was made for, and `files` for how many files."""
         self.files: dict[bytes, Path] = {}  # by digest
         self.outstanding = expected  # bytes for which room was made, not yet written
+        self.files_to_come = files
         self._folder = folder
         self._shared = shared
         self._make_room = make_room
@@ -69,6 +71,7 @@ class Stage:
             await self._make_room(before.st_size - self.outstanding)
             self.outstanding = before.st_size
         self._count += 1
+        self.files_to_come = max(0, self.files_to_come - 1)
         staged = self._folder / str(self._count)
         try:
             digest, digests = await self._shared.work(self._take_in, path, fd, staged, piece_length)
@@ -120,7 +123,7 @@ class Stage:
         """Remove what is left of it. It may be called again."""
         await self._shared.work(self._remove)
         self.files = {}
-        self.outstanding = 0
+        self.outstanding = self.files_to_come = 0
         self._closed(self)
 
     def _remove(self) -> None:

@@ -84,6 +84,15 @@ def has_size(path: Path, size: int) -> bool:
         return False
 
 
+def lacking_bytes(path: Path) -> int:
+    """How many bytes of a file's length the disk has not given yet; 0 where there is no such file."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return 0
+    return max(0, found.st_size - found.st_blocks * 512)
+
+
 def sync_folder(path: Path) -> None:
     """Make names made, renamed or removed in a folder survive a power cut."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

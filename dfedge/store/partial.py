@@ -13,7 +13,7 @@ from typing import Final
 
 import anyio
 
-from dfedge.core.errors import Corrupt
+from dfedge.core.errors import Corrupt, NoSpace
 from dfedge.core.image.outcome import Outcome
 from dfedge.core.seams import Bytes
 from dfedge.store.allocation import allocate, data_extents
@@ -38,6 +38,11 @@ class PartialImage(HeldImage):
         self._pending_bytes = 0
         self._pending_since = 0.0
         self._journal_suspect = False
+        self.stopped = ""  # why the disk is too full to take more of it
+
+    def yet_to_take(self) -> int:
+        """Bytes of the disk that it has yet to take."""
+        return self._content.yet_to_take()
 
     async def open(self) -> None:
         """Allocate what is missing, and take back what an earlier attempt wrote. Raises NoSpace or Corrupt."""
@@ -109,6 +114,8 @@ class PartialImage(HeldImage):
         content = self._content
         if piece in content.holds:
             return Outcome.DUPLICATE
+        if self.stopped:
+            raise NoSpace(self.stopped, hint="dfedge gc --dry-run")
         body = content.body(content.where(piece))
         if body.whole:
             raise Corrupt(f"{content}: {body.label!r} is whole here, but piece {piece} of its manifest is not in it")
