@@ -9,8 +9,9 @@ from dfedge.jobs.offer import offer_held
 from dfedge.store.clearing import Cleared
 from dfedge.store.store import Store
 from dfedge.transfer.peers import Peers
+from dfedge.transfer.swarms import Swarms
 
-LOOK_EVERY: Final = 5.0  # seconds between two looks at how full the disk is; a look reads nothing and writes nothing
+LOOK_EVERY: Final = 3.0  # seconds between two looks at how full the disk is; a look reads nothing and writes nothing
 log = logging.getLogger("dfedge.jobs")
 
 
@@ -22,12 +23,15 @@ async def collect(store: Store, peers: Peers, *, dry_run: bool) -> Cleared:
     return cleared
 
 
-async def keep_room(store: Store, peers: Peers) -> None:
+async def keep_room(store: Store, peers: Peers, swarms: Swarms) -> None:
     """Give back until cancelled, whenever another program needs the disk; what lacks even so is logged once."""
     short = ""
     while True:
         try:
-            if await store.relieve():
+            gone = await store.relieve()
+            if store.shortage and await swarms.retire_idle():
+                gone += await store.relieve()
+            if gone:
                 offer_held(store, peers)
         except OSError as error:  # a disk that fails now is looked at again later
             log.warning("disk not looked at error=%r", error.strerror or str(error))

@@ -6,13 +6,14 @@ from typing import Final
 
 import anyio
 
-from dfedge.core.errors import TimedOut
+from dfedge.core.errors import NoSpace, TimedOut
 from dfedge.core.image.name import Ref
 from dfedge.core.seams import Clock, ImageId, NodeId
 from dfedge.core.units import duration, size
 from dfedge.core.wire.message import Entry
 from dfedge.jobs.offer import offer_held
 from dfedge.jobs.resolve import Resolved, Resolver
+from dfedge.store.partial import PartialImage
 from dfedge.store.store import Store
 from dfedge.transfer.drive import Drive
 from dfedge.transfer.peers import Peers
@@ -87,20 +88,30 @@ class Fetcher:
         found = await self._resolver.resolve(ref, timeout)
         image, manifest = found.image, found.manifest
         with self._store.lease(image, "being fetched"):
-            partial = await self._store.begin(manifest, found.raw, found.signature, found.signer)
+            partial = await self._begin(found)
+            reused = partial.held_bytes
             if partial.holds.complete:
                 await partial.finish()
                 offer_held(self._store, self._peers)
                 return self._result(found, start, manifest.size, None)
             with self._swarms.fetching(image, partial) as drive:
-                meter = _Meter(found, drive, partial.reused, self._clock, self._peers)
+                meter = _Meter(found, drive, reused, self._clock, self._peers)
                 await self._watch(found, drive, meter, timeout or STALL, report)
                 if drive.failure is not None:
                     raise drive.failure
                 await partial.finish()
                 drive.store = self._store.open_image(image)
             offer_held(self._store, self._peers)
-            return self._result(found, start, partial.reused, drive)
+            return self._result(found, start, reused, drive)
+
+    async def _begin(self, found: Resolved) -> PartialImage:
+        arguments = (found.manifest, found.raw, found.signature, found.signer)
+        try:
+            return await self._store.begin(*arguments)
+        except NoSpace:
+            if not await self._swarms.retire_idle():
+                raise
+        return await self._store.begin(*arguments)
 
     async def _watch(
         self,

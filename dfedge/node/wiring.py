@@ -206,7 +206,7 @@ async def _start(node: Node, view: View, tasks: anyio.abc.TaskGroup) -> None:
     tasks.start_soon(node.swarms.run)
     if not node.network:
         return
-    tasks.start_soon(keep_room, node.store, node.peers)
+    tasks.start_soon(keep_room, node.store, node.peers, node.swarms)
     host, port = node.config.node.listen
     sockets = listening.bind(host, port)
     node.listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

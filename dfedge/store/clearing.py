@@ -53,7 +53,7 @@ class Clearing:
         self._kept = kept
         self._staged = staged
         self._dropped = dropped
-        self._looked = Room(0)  # what was free when `relieve` looked at all of the store
+        self._was_free: Room | None = None  # when `relieve` last looked
         self.evicted = Evicted()
         self.shortage = ""  # what lacks though all was given back that may go
 
@@ -158,8 +158,8 @@ class Clearing:
     async def collect(self, dry_run: bool) -> Cleared:
         """Remove what belongs to no image, then evict until quota and keep_free hold; returns what and why."""
         wanted = {digest.hex() for files in self._catalogue.index.files().values() for digest, _ in files}
-        fetched = {image.hex() for image, row in self._catalogue.rows.items() if not row.complete}
-        found = await self._shared.work(self._leftovers, wanted, fetched)
+        known = {image.hex() for image in self._catalogue.rows}
+        found = await self._shared.work(self._leftovers, wanted, known)
         usage = await self._shared.work(self.usage)
         leftovers, because = [one for _, one in found], usage.pressure()
         easier = total(leftovers)
@@ -176,12 +176,13 @@ class Clearing:
         """Give back what the disk needs, if it has become fuller; returns what went. Cheap where it has not."""
         disk = await self._shared.work(os.statvfs, self._shared.layout.state)
         free = Room(disk.f_bavail * disk.f_frsize, disk.f_favail)
-        if free.covers(self._looked) and not self.shortage:
-            return ()
-        self._looked = free
-        return (await self.collect(dry_run=False)).gone
+        gone: tuple[Eviction, ...] = ()
+        if self._was_free is None or self.shortage or not free.covers(self._was_free):
+            gone = (await self.collect(dry_run=False)).gone
+        self._was_free = free
+        return gone
 
-    def _leftovers(self, wanted: set[str], fetched: set[str]) -> list[tuple[Path, Eviction]]:
+    def _leftovers(self, wanted: set[str], known: set[str]) -> list[tuple[Path, Eviction]]:
         layout = self._shared.layout
         found = []
         for path in layout.blobs.iterdir():
@@ -189,7 +190,7 @@ class Clearing:
                 room = Room(path.lstat().st_size, 1)
                 found.append((path, Eviction(None, f"sha256:{path.name[:12]}", room, "no image has this file")))
         for path in layout.partial.iterdir():
-            if path.name not in fetched and not path.name.startswith(STAGE_PREFIX):
+            if path.name not in known and not path.name.startswith(STAGE_PREFIX):
                 room, reason = _folder_room(path), "no image is being fetched there"
                 found.append((path, Eviction(None, f"partial {path.name[:12]}", room, reason)))
         return found

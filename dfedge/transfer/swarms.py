@@ -111,6 +111,13 @@ class Swarms:
             self.stop(image)
             await drive.ended.wait()
 
+    async def retire_idle(self) -> bool:
+        """Leave the swarms that only linger, so that their images may be evicted; false says that there are none."""
+        idle = [drive.image for drive in self.drives() if not drive.is_wanted and drive.image not in self._fetchers]
+        for image in idle:
+            await self.retire(image)
+        return bool(idle)
+
     def _start(self, image: ImageId, store: PieceStore) -> Drive:
         if self._tasks is None:
             raise RuntimeError("a swarm is joined before the node runs")

@@ -109,6 +109,33 @@ def test_verify_is_one_result_line_and_fails_if_something_spoilt_is_left(dfedge:
     assert dfedge("verify").err == "  try: dfedge verify --repair\n"
 
 
+def test_gc_says_what_goes_why_and_what_is_short_even_so(dfedge: Any, agent: StartAgent) -> None:
+    gone = {"image": None, "name": "kiosk:1.9", "bytes": 2**20, "reason": "not pinned, not in use"}
+
+    async def gc(params: Document, call: Call) -> Document:
+        return {"freed": 2**20, "images": [gone], "because": "9 B is free", "short": "gw:1 is pinned", "dry_run": True}
+
+    agent({"gc": gc})
+    ran = dfedge("gc", "--dry-run")
+    assert ran.out == (
+        "would free 1.0 MiB: kiosk:1.9\n  because 9 B is free\n  kiosk:1.9  1.0 MiB  not pinned, not in use\n"
+    )
+    assert ran.err == "dfedge: warning: gw:1 is pinned\n"
+
+
+def test_status_says_what_was_given_back(dfedge: Any, agent: StartAgent) -> None:
+    evicted = {"images": 2, "bytes": 2**20, "last": "kiosk:1.9", "because": "9 B is free, 1.0 MiB is to stay free"}
+
+    async def status(params: Document, call: Call) -> Document:
+        return {**ANSWERS["status"], "store": {"path": "/s", "bytes": 0, "quota": 0, "free": 9, "evicted": evicted}}
+
+    agent({"status": status})
+    assert (
+        "evicted 2 images, 1.0 MiB since the start; the last kiosk:1.9: 9 B is free, 1.0 MiB is to stay free"
+        in dfedge("status").out
+    )
+
+
 @pytest.mark.parametrize("verb", ["pin", "unpin"])
 def test_a_dry_run_of_a_pin_changes_nothing(asked: dict[str, Document], dfedge: Any, verb: str) -> None:
     assert dfedge(verb, "gateway", "--dry-run").out == f"would have {verb}ned gateway:2.4.1\n"
