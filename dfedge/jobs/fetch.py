@@ -90,6 +90,7 @@ class Fetcher:
         with self._store.lease(image, "being fetched"):
             partial = await self._begin(found)
             reused = partial.held_bytes
+            offer_held(self._store, self._peers)  # what made room for it is no longer here
             if partial.holds.complete:
                 await partial.finish()
                 offer_held(self._store, self._peers)

@@ -152,8 +152,8 @@ class Clearing:
             if one.image is not None:
                 await self.evict(ImageId(one.image))
                 self.evicted = self.evicted.and_one(one, because)
-                log.warning("evicted image=%s bytes=%d because=%r reason=%r", one.label, one.room.nbytes, because,
-                            one.reason)  # fmt: skip
+                what = (one.label, one.room.nbytes, because, one.reason)
+                log.info("evicted image=%s bytes=%d because=%r reason=%r", *what)
 
     async def collect(self, dry_run: bool) -> Cleared:
         """Remove what belongs to no image, then evict until quota and keep_free hold; returns what and why."""
@@ -178,7 +178,10 @@ class Clearing:
         free = Room(disk.f_bavail * disk.f_frsize, disk.f_favail)
         gone: tuple[Eviction, ...] = ()
         if self._was_free is None or self.shortage or not free.covers(self._was_free):
-            gone = (await self.collect(dry_run=False)).gone
+            if (await self._shared.work(self.usage)).pressure():
+                gone = (await self.collect(dry_run=False)).gone
+            else:
+                self.shortage = ""
         self._was_free = free
         return gone
 

@@ -223,6 +223,10 @@ def test_all_mistakes_in_settings_are_told_at_once_and_end_with_2(dfedge: Any, t
     assert dfedge("agent", "--config", file).code == 2
     file.write_text("")
     assert dfedge("config", "check", file).code == 0
+    file.write_text('[store]\nquota = "900000 TiB"\n')
+    ran = dfedge("config", "check", file)
+    assert (ran.code, f"warning: store.quota is 900000.0 TiB ({file}:2), the disk of" in ran.err) == (0, True)
+    assert dfedge("config", "check", file, "--json").document["warnings"]
 
 
 def test_a_fleet_is_made_enrolled_joined_and_revoked_from_the_command_line(
