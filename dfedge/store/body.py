@@ -10,8 +10,8 @@ from typing import Final, TypeVar
 from anyio import from_thread
 
 from dfedge.core.seams import Bytes
+from dfedge.store.hole import CHUNK, data_from, zero_digest, zeros
 
-CHUNK: Final = 1024 * 1024  # bytes read at once while hashing
 MOST_VECTORS: Final = 512  # blocks in one write; the kernel takes 1,024
 
 T = TypeVar("T")
@@ -78,15 +78,19 @@ class Body:
         return (piece for copy in self.copies for piece in copy)
 
 
-def chunks(fd: int, offset: int, length: int) -> Iterator[bytes]:
-    """Read a range bit by bit; it ends early where the file does."""
-    while length > 0:
-        data = os.pread(fd, min(CHUNK, length), offset)
-        if not data:
-            return
-        yield data
-        offset += len(data)
-        length -= len(data)
+def chunks(fd: int, offset: int, length: int) -> Iterator[Bytes]:
+    """Read a range bit by bit, holes without reading; it ends early where the file does."""
+    end = offset + length
+    while offset < end:
+        data_at = data_from(fd, offset, end)
+        yield from zeros(data_at - offset)
+        offset = data_at
+        if offset < end:
+            data = os.pread(fd, min(CHUNK, end - offset), offset)
+            if not data:
+                return
+            yield data
+            offset += len(data)
 
 
 def while_wanted(parts: Iterable[T]) -> Iterator[T]:
@@ -98,13 +102,15 @@ def while_wanted(parts: Iterable[T]) -> Iterator[T]:
 
 def hash_range(fd: int, offset: int, length: int) -> bytes:
     """SHA-256 of a range."""
+    if length and data_from(fd, offset, offset + length) == offset + length:
+        return zero_digest(length)
     digest = hashlib.sha256()
     for data in chunks(fd, offset, length):
         digest.update(data)
     return digest.digest()
 
 
-def write_all(fd: int, blocks: Sequence[bytes | memoryview], offset: int) -> None:
+def write_all(fd: int, blocks: Sequence[Bytes], offset: int) -> None:
     """Write blocks one after the other from `offset` on, however little the kernel takes at once."""
     left = [memoryview(block) for block in blocks if block]
     while left:

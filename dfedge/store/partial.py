@@ -7,20 +7,22 @@ synced files; a file whose fsync failed is never synced again, but read back fro
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import anyio
 
 from dfedge.core.errors import Corrupt, NoSpace
+from dfedge.core.image.manifest import FileEntry
 from dfedge.core.image.outcome import Outcome
 from dfedge.core.seams import Bytes
-from dfedge.store.allocation import allocate, data_extents
+from dfedge.store.allocation import allocate
 from dfedge.store.body import Body, chunks, forget_cache, hash_range, while_wanted, write_all
 from dfedge.store.content import Content
 from dfedge.store.fault import disk_fault
 from dfedge.store.held import HeldImage
+from dfedge.store.hole import blank_pieces, data_extents, filled_spans, is_blank
 from dfedge.store.layout import make_own_folder, sync_folder
 
 WINDOW: Final = 16 * 1024 * 1024  # bytes written between two syncs: what a crash costs to hash again
@@ -66,37 +68,47 @@ class PartialImage(HeldImage):
         self.reused = content.held_bytes
 
     def _prepare(self) -> list[int]:
-        """Allocate the files, and hash what is there but not journalled."""
+        """Allocate the files, hash what is there but not journalled, and take the zeros that nobody need send."""
         content = self._content
         todo = [body for body in content.bodies if not body.whole]
         make_own_folder(content.folder)
         found: list[int] = []
         for body in todo:
             with content.shared.files.borrow(content.partial_file(body), os.O_RDWR | os.O_CREAT) as fd:
-                if allocate(fd, body.size):
-                    found += self._hash_unjournalled(body, fd)
+                was_there = allocate(fd, body.size, self._spans(body.copies[0]))
+                extents = list(data_extents(fd, body.size)) if was_there else []
+                found += self._hash_unjournalled(body, fd, extents)
         if not content.journal.exists():
             content.journal.rewrite(())
         sync_folder(content.folder)
         sync_folder(content.shared.layout.partial)
         return found
 
-    def _hash_unjournalled(self, body: Body, fd: int) -> Iterator[int]:
+    def _entry(self, copy: range) -> FileEntry:
+        manifest = self._content.manifest
+        return manifest.files[manifest.piece(copy[0]).file]
+
+    def _spans(self, copy: range) -> Iterable[tuple[int, int]]:
+        return filled_spans(self._entry(copy)) if copy else ()
+
+    def _hash_unjournalled(self, body: Body, fd: int, extents: list[tuple[int, int]]) -> Iterator[int]:
         for copy in body.copies:
             if copy and min(self._content.sharing(copy[0])) == copy[0]:  # of files cut alike the first will do
-                yield from self._hash_written(copy, fd, list(data_extents(fd, body.size)))
+                yield from self._hash_written(copy, fd, extents)
 
     def _hash_written(self, pieces: range, fd: int, extents: list[tuple[int, int]]) -> Iterator[int]:
+        blank = frozenset(blank_pieces(self._entry(pieces)))
         at = 0
         for number in while_wanted(pieces):
             piece = self._content.manifest.piece(number)
             while at < len(extents) and extents[at][1] <= piece.offset:
                 at += 1
-            if at == len(extents):
-                return
-            if number in self._content.holds or extents[at][0] >= piece.offset + piece.length:
+            if number in self._content.holds:
                 continue
-            if hash_range(fd, piece.offset, piece.length) == piece.digest:
+            if at == len(extents) or extents[at][0] >= piece.offset + piece.length:  # a hole
+                if number - pieces.start in blank:
+                    yield number
+            elif hash_range(fd, piece.offset, piece.length) == piece.digest:
                 yield number
 
     def _make_durable(self, pieces: list[int]) -> None:
@@ -322,8 +334,10 @@ class PartialImage(HeldImage):
         with files.borrow(path) as old, files.borrow(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as new:
             offset = 0
             for chunk in while_wanted(chunks(old, 0, body.size)):
-                write_all(new, [chunk], offset)
+                if not is_blank(chunk):
+                    write_all(new, [chunk], offset)
                 offset += len(chunk)
+            os.ftruncate(new, offset)
         fresh.rename(path)
         files.forget(fresh)
         files.forget(path)
