@@ -44,7 +44,7 @@ def run(args: Namespace, out: Output) -> int:
                 target.check_room(image_label(event), whole(event, "bytes_total"))
 
         try:
-            result = agent.call("get", {"ref": str(args.ref), "timeout": args.timeout}, on_event=heard)
+            result = agent.call("get", _params(args, target), on_event=heard)
         finally:
             progress.close()
         place = image_label(result) or str(args.ref)
@@ -53,6 +53,12 @@ def run(args: Namespace, out: Output) -> int:
             place = _write(target, agent, result, place)
     out.result(result, f"{place}: {_summary(result)}")
     return 0
+
+
+def _params(args: Namespace, target: Target | None) -> dict[str, object]:
+    """What the agent is asked for; it refuses several files for one place before it fetches any."""
+    one_file = target is not None and not target.folder
+    return {"ref": str(args.ref), "timeout": args.timeout, "one_file": one_file}
 
 
 def _write(target: Target, agent: Client, result: dict[str, object], label: str) -> str:

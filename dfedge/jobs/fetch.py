@@ -6,7 +6,8 @@ from typing import Final
 
 import anyio
 
-from dfedge.core.errors import NoSpace, TimedOut
+from dfedge.core.errors import NoSpace, Refused, TimedOut
+from dfedge.core.image.manifest import Manifest
 from dfedge.core.image.name import Ref
 from dfedge.core.seams import Clock, ImageId, NodeId
 from dfedge.core.units import duration, size
@@ -78,14 +79,24 @@ class Fetcher:
         self._resolver = resolver
         self._clock = clock
 
-    async def fetch(self, ref: Ref, timeout: float | None, report: Callable[[Progress], Awaitable[None]]) -> Fetched:
+    async def fetch(
+        self,
+        ref: Ref,
+        timeout: float | None,
+        report: Callable[[Progress], Awaitable[None]],
+        *,
+        one_file: bool = False,
+    ) -> Fetched:
         """Fetch an image into the store. `report` hears of the progress, four times a second.
 
-        `timeout` bounds, in seconds, the wait for somebody who holds it and any standstill.
+        `timeout` bounds, in seconds, the wait for somebody who holds it and any standstill. With `one_file` an image of
+        any other number of files is refused before it is begun.
         Raises NotFound, NoPeers, Refused, Untrusted, NoSpace, Corrupt (our disk), TimedOut; what was proven is kept.
         """
         start = self._clock()
         found = await self._resolver.resolve(ref, timeout)
+        if one_file:
+            _refuse_many(found.manifest)
         image, manifest = found.image, found.manifest
         with self._store.lease(image, "being fetched"):
             partial = await self._begin(found)
@@ -164,6 +175,12 @@ class Fetcher:
             peers=tuple(drive.fetched.items()) if drive else (),
             bad_pieces=tuple(drive.bad) if drive else (),
         )
+
+
+def _refuse_many(manifest: Manifest) -> None:
+    if len(manifest.files) != 1:
+        label = f"{manifest.name}:{manifest.version}"
+        raise Refused(f"{label}: has {len(manifest.files):,} files; give a folder", f"dfedge get {label} -o DIR/")
 
 
 class _Meter:

@@ -161,7 +161,8 @@ class _Verbs:
             await call.emit(_progress("progress" if told else "manifest", progress))
             told = True
 
-        fetched = await self._node.fetcher.fetch(ref, timeout, report)
+        one_file = params.get("one_file") is True
+        fetched = await self._node.fetcher.fetch(ref, timeout, report, one_file=one_file)
         return self._fetched(fetched)
 
     def _fetched(self, fetched: Fetched) -> Document:

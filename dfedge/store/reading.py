@@ -7,6 +7,7 @@ takes them all, so it is what a sparse image costs.
 import hashlib
 import os
 from collections.abc import Callable, Iterator
+from itertools import chain
 from queue import Queue
 from threading import Thread
 from typing import Final, NamedTuple
@@ -14,7 +15,7 @@ from typing import Final, NamedTuple
 from anyio import from_thread
 
 from dfedge.store.body import write_all
-from dfedge.store.hole import CHUNK, data_from, is_blank, zero_digest, zeros
+from dfedge.store.hole import CHUNK, data_extents, is_blank, zero_digest, zeros
 
 BUFFERS: Final = 6  # of CHUNK bytes each: one in each of three hands, and one before each
 STRETCH: Final = 16 * CHUNK  # bytes of a hole passed on at once
@@ -91,18 +92,22 @@ class Reading:
 
     def _read(self) -> Iterator[Run]:
         done = 0
-        while done < self._size:
-            from_thread.check_cancelled()
-            hole = data_from(self._source, done, self._size) - done
-            run = Run(min(hole, STRETCH), None) if hole else self._read_data(done)
-            yield run
-            done += run.length
+        for start, end in chain(data_extents(self._source, self._size), [(self._size, self._size)]):
+            while done < start:
+                from_thread.check_cancelled()
+                yield Run(min(start - done, STRETCH), None)
+                done += min(start - done, STRETCH)
+            while done < end:
+                from_thread.check_cancelled()
+                run = self._read_data(done, end)
+                yield run
+                done += run.length
         if self._copy is not None:
             os.ftruncate(self._copy, self._size)  # what ends in zeros was not written to its end
 
-    def _read_data(self, offset: int) -> Run:
+    def _read_data(self, offset: int, end: int) -> Run:
         buffer = self._free.get()
-        view = memoryview(buffer)[: self._size - offset]
+        view = memoryview(buffer)[: end - offset]
         got = os.preadv(self._source, [view], offset)
         if got == 0:
             raise EOFError
