@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from mmap import PAGESIZE
 from threading import Lock
 from typing import Final, TypeVar
 
@@ -108,6 +109,16 @@ def hash_range(fd: int, offset: int, length: int) -> bytes:
     for data in chunks(fd, offset, length):
         digest.update(data)
     return digest.digest()
+
+
+def hash_cold(fd: int, offset: int, length: int) -> bytes:
+    """SHA-256 of a range as the disk has it, not the page cache; nothing of it stays in the cache."""
+    first = offset - offset % PAGESIZE
+    whole = -(-(offset + length) // PAGESIZE) * PAGESIZE - first
+    os.posix_fadvise(fd, first, whole, os.POSIX_FADV_DONTNEED)
+    digest = hash_range(fd, offset, length)
+    os.posix_fadvise(fd, first, whole, os.POSIX_FADV_DONTNEED)
+    return digest
 
 
 def write_all(fd: int, blocks: Sequence[Bytes], offset: int) -> None:

@@ -5,7 +5,7 @@ again, under the feet of those who serve it.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +20,7 @@ from dfedge.core.image.manifest import DIGEST, Manifest, Piece
 from dfedge.core.image.piecemap import PieceMap
 from dfedge.core.seams import ImageId
 from dfedge.core.units import short_digest
-from dfedge.store.body import Body, hash_range
+from dfedge.store.body import Body, hash_cold, hash_range
 from dfedge.store.descriptor import Descriptors
 from dfedge.store.fault import disk_fault
 from dfedge.store.journal import Journal
@@ -28,6 +28,8 @@ from dfedge.store.layout import Layout, has_size, lacking_bytes
 from dfedge.store.worker import Workers
 
 MOST_COMPARED: Final = 65_536  # pieces; beyond it a table of all digests would cost more memory than it is worth
+
+MARK: Final = "rotten"
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -44,7 +46,11 @@ class Shared:
     degrade: Callable[[str], None]  # the disk failed us, for the reason given
     wake: Callable[[], None]  # pieces wait to be made durable
     completed: Callable[[ImageId], Awaitable[None]]  # every file of this image is a blob
-    demoted: Callable[[ImageId, bytes], Awaitable[None]]  # this image took a rotten blob out of the blobs, to mend it
+    demoted: Callable[[ImageId], None]  # a file of this image is a blob no more
+    sharers: Callable[[ImageId, bytes], "list[Content]"]  # the other images that have this file
+    lost: Callable[[ImageId, Collection[int]], None]  # these pieces of an image have left its map
+    rotted: Callable[[ImageId, str, int], None]  # so many pieces of this file of an image are to be fetched again
+    spoiling: anyio.Lock  # files leave the blobs one at a time
 
     async def piecework(self, job: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run a job of one piece in a thread; long jobs are not in its way."""
@@ -68,6 +74,7 @@ class Content:
         self.holds = PieceMap(manifest.pieces)
         self.proved = PieceMap(manifest.pieces)  # hashed since the start
         self.durable = PieceMap(manifest.pieces)  # journalled
+        self.rotten: set[int] = set()  # left the map, and are to leave the journal
         self.held_bytes = 0
         self.moving = anyio.Lock()  # the journal and the places of files change under it
         self._bodies: dict[bytes, Body] = {}
@@ -150,6 +157,11 @@ class Content:
         """Where a file lies while it is not whole."""
         return self._places[body.digest][1]
 
+    @property
+    def mark(self) -> Path:
+        """A file that says, since its date, that the image was whole here until some of it rotted."""
+        return self.folder / MARK
+
     def has_partial_file(self, body: Body) -> bool:
         """Whether the partial file is there in its full length."""
         return has_size(self.partial_file(body), body.size)
@@ -210,6 +222,11 @@ class Content:
             self.proved.discard(piece)
             self.durable.discard(piece)
 
+    def doubt(self, body: Body) -> None:
+        """Have every piece of a file hashed again before its next upload: a disk seldom loses only one."""
+        for piece in body.pieces():
+            self.proved.discard(piece)
+
     def borrow(self, body: Body) -> AbstractContextManager[int]:
         """Lend a descriptor to read a file, wherever it lies at this moment. Raises OSError."""
         blob, partial = self._places[body.digest]
@@ -233,11 +250,12 @@ class Content:
             raise Corrupt(f"{self.place(body)}: piece {piece} ends {length - len(data):,} bytes early")
         return data
 
-    def hash_piece(self, piece: int) -> bool:
-        """Whether the piece on disk matches its digest. Runs in a worker."""
+    def hash_piece(self, piece: int, *, cold: bool = False) -> bool:
+        """Whether a piece matches its digest, read past the page cache if `cold`. Runs in a worker."""
         where = self.manifest.piece(piece)
+        read = hash_cold if cold else hash_range
         try:
             with self.borrow(self.body(where)) as fd:
-                return hash_range(fd, where.offset, where.length) == where.digest
+                return read(fd, where.offset, where.length) == where.digest
         except OSError:
             return False

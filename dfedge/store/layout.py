@@ -43,6 +43,11 @@ class Layout:
         """Held by the one agent of this state folder."""
         return self.state / "lock"
 
+    @property
+    def scrub(self) -> Path:
+        """How far the store was read again, and when."""
+        return self.state / "scrub"
+
     def blob(self, digest: bytes) -> Path:
         """The complete file of this SHA-256."""
         return self.blobs / digest.hex()

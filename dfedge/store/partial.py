@@ -130,6 +130,9 @@ class PartialImage(HeldImage):
             raise NoSpace(self.stopped, hint="dfedge gc --dry-run")
         body = content.body(content.where(piece))
         if body.whole:
+            async with content.shared.spoiling:  # unless it has just turned out rotten
+                pass
+        if body.whole:
             raise Corrupt(f"{content}: {body.label!r} is whole here, but piece {piece} of its manifest is not in it")
         twins = [twin for twin in content.twins(piece) if not content.settled(twin)]
         try:

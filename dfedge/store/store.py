@@ -1,12 +1,13 @@
 """The store: the one way to this node's images on disk."""
 
+import logging
 import secrets
 import shutil
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 import anyio
@@ -17,7 +18,7 @@ from dfedge.core.seams import ImageId
 from dfedge.core.units import short_digest
 from dfedge.store.catalogue import Catalogue, StoredImage
 from dfedge.store.clearing import Cleared, Clearing
-from dfedge.store.content import Content, Shared
+from dfedge.store.content import MARK, Content, Shared
 from dfedge.store.descriptor import Descriptors
 from dfedge.store.eviction import NOTHING, USUAL, Evicted, Eviction, Room, Watermarks
 from dfedge.store.fault import disk_fault
@@ -29,6 +30,7 @@ from dfedge.store.lock import StateLock
 from dfedge.store.output import copy_out
 from dfedge.store.partial import PartialImage
 from dfedge.store.quota import Limits, Usage
+from dfedge.store.scrub import Scrubber
 from dfedge.store.shelf import SHELF_FILES
 from dfedge.store.verify import Progress, VerifyReport, verify
 from dfedge.store.worker import Workers
@@ -36,6 +38,23 @@ from dfedge.store.worker import Workers
 LONG_JOBS: Final = 4  # whole files hashed, synced, copied at once; each has a thread, but they wait for one disk
 FETCH_FILES: Final = 3  # a partial image's folder, its journal and a draft of that
 RECENT: Final = 8  # images whose state is kept though nobody holds on to them
+log = logging.getLogger("dfedge.store")
+
+
+class RotWatcher(Protocol):
+    """Who is told of what rots."""
+
+    def lost(self, image: ImageId, pieces: Collection[int]) -> None:
+        """These pieces have just left the map."""
+        ...
+
+    def rotted(self, image: ImageId, path: str, pieces: int) -> None:
+        """So many pieces of that file are to be fetched again; those that are good may be served."""
+        ...
+
+    def mended(self, image: ImageId) -> None:
+        """The image is whole again, as another that has its files was mended."""
+        ...
 
 
 class Store:
@@ -53,7 +72,7 @@ class Store:
         self._housekeeping = Housekeeping(self._partials.values, self._catalogue.write_uses)
         self._shared = Shared(
             layout, Descriptors(), Workers(), anyio.CapacityLimiter(LONG_JOBS), self._degrade, self._housekeeping.wake,
-            self._completed, self._demoted,
+            self._completed, self._demoted, self._sharers, self._lost, self._rotted, anyio.Lock(),
         )  # fmt: skip
         self._clearing = Clearing(
             self._shared, self._catalogue, limits, self._why_in_use, self._staged, self._dropped,
@@ -66,6 +85,8 @@ class Store:
         self._stages: set[Stage] = set()
         self._leases: dict[ImageId, Counter[str]] = {}
         self._degraded: str | None = None
+        self._watchers: list[RotWatcher] = []
+        self.scrubber = Scrubber(layout.scrub, now, lambda: list(self._catalogue.rows), self._peek, self._is_first)
         self._look_at_partials()
 
     @classmethod
@@ -239,17 +260,75 @@ class Store:
         partial = self._partials.pop(image, None)
         if partial is not None:
             self._recent[image] = self._held[image] = partial
+        lacking = {row.image for row in self._catalogue.rows.values() if not row.complete}
+        for body in self._content(image).bodies if lacking else ():
+            for other in self._sharers(image, body.digest):
+                if other.image in lacking:
+                    await self._adopt(other)
 
-    async def _demoted(self, image: ImageId, digest: bytes) -> None:
-        self._degrade(f"{self._layout.blob(digest)}: has rotted; {short_digest(image)} is to be fetched again in part")
+    async def _adopt(self, content: Content) -> None:
+        """Let an image that lacks files hold those that are blobs by now."""
+        content.adopt_blobs()
+        self._held_bytes[content.image] = content.held_bytes
+        if content.complete and content.image not in self._partials:  # else its fetch finds that out
+            self._catalogue.set_complete(content.image, True)
+            async with content.moving:
+                await self._shared.work(_remove_folder, content.folder)
+            for watcher in self._watchers:
+                watcher.mended(content.image)
+
+    def _demoted(self, image: ImageId) -> None:
+        self._catalogue.set_complete(image, False)
+
+    def _sharers(self, image: ImageId, digest: bytes) -> list[Content]:
+        found = []
         for other in self._catalogue.index.images_with(digest):
-            self._catalogue.set_complete(other, False)
-            content = self._contents.get(other)
-            if content is not None and other != image:
-                body = content.body_of(digest)
-                if body is not None and body.whole:
-                    body.whole = False
-                    content.lose(body.pieces())
+            if other != image and other in self._catalogue.rows:
+                with suppress(NotFound, Corrupt):  # a manifest that has rotted too
+                    found.append(self._content(other))
+        return found
+
+    def _is_first(self, image: ImageId, digest: bytes) -> bool:
+        return min(self._catalogue.index.images_with(digest), default=image) == image
+
+    def _lost(self, image: ImageId, pieces: Collection[int]) -> None:
+        content = self._contents.get(image)
+        if content is not None:
+            self._held_bytes[image] = content.held_bytes
+        for watcher in self._watchers:
+            watcher.lost(image, pieces)
+
+    def _rotted(self, image: ImageId, path: str, pieces: int) -> None:
+        row = self._catalogue.rows.get(image)
+        label = row.label if row else short_digest(image)
+        log.error("rotten image=%s file=%s pieces=%d", label, path, pieces)
+        for watcher in self._watchers:
+            watcher.rotted(image, path, pieces)
+
+    def watch(self, watcher: RotWatcher) -> None:
+        """Have somebody told of what rots, on the event loop, as long as the store is open."""
+        self._watchers.append(watcher)
+
+    def spoilt(self) -> dict[ImageId, float]:
+        """Images that were whole here until some of them rotted, and since when, in seconds since 1970."""
+        found = {}
+        for row in self._catalogue.rows.values():
+            if not row.complete:
+                with suppress(FileNotFoundError):
+                    found[row.image] = self._layout.partial_image(row.image).joinpath(MARK).stat().st_mtime
+        return found
+
+    def _peek(self, image: ImageId) -> tuple[HeldImage, Content] | None:
+        """An image to read it over; that is no use of it."""
+        try:
+            held: HeldImage | None = self._partials.get(image) or self._held.get(image)
+            content = self._content(image)
+            if held is None:
+                held = self._held[image] = HeldImage(content)
+        except NotFound:
+            return None
+        else:
+            return held, content
 
     async def stage(self, total_bytes: int, files: int = 1) -> Stage:
         """Begin to take in files of about `total_bytes` to be published. Raises NoSpace before anything is written."""
@@ -365,7 +444,7 @@ class Store:
     async def verify(self, image: ImageId | None, on_progress: Progress = lambda _done, _total: None) -> VerifyReport:
         """Hash all held pieces of an image, or of every one, from disk; what has rotted leaves its map at once."""
         wanted = list(self._catalogue.rows) if image is None else [image]
-        return await verify(wanted, self.open_image, on_progress)
+        return await verify(wanted, self.open_image, self._shared.workers, on_progress)
 
     async def output(self, image: ImageId, file_index: int, fd: int) -> None:
         """Write a whole file of an image into an open descriptor, and sync it. Every piece is proven by then.
@@ -401,3 +480,7 @@ class Store:
 
     def _degrade(self, reason: str) -> None:
         self._degraded = self._degraded or reason
+
+
+def _remove_folder(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
