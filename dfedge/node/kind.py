@@ -90,6 +90,18 @@ def checked(kind: Kind, check: Callable[[str], object]) -> Kind:
     return Kind(lambda value: apply(kind.read(value)), lambda text: apply(kind.read_text(text)))
 
 
+def or_off(kind: Kind, check: Callable[[float], object] = lambda value: value) -> Kind:
+    """`kind`, a duration put through `check`, or "off", whose value is none."""
+
+    def apply(value: object) -> object:
+        return check(value) if isinstance(value, float) else value
+
+    return Kind(
+        lambda value: None if value is False or value == "off" else apply(kind.read(value)),
+        lambda text: None if text.strip().lower() == "off" else apply(kind.read_text(text)),
+    )
+
+
 FLAG: Final = Kind(_flag, _flag_text)
 TEXT: Final = Kind(_text, _text)
 TEXTS: Final = Kind(_texts, _texts_text)

@@ -93,6 +93,7 @@ class _Verbs:
                     f"{image.name}:{image.version}: it is pinned", f"dfedge unpin {image.name}:{image.version}"
                 )
             return {**image_row(image), "dry_run": True}
+        self._node.mender.let_go(image.image)
         await self._node.swarms.retire(image.image)
         freed = await self._node.store.remove(image.image)
         offer_held(self._node.store, self._node.peers)
@@ -130,15 +131,16 @@ class _Verbs:
     async def verify(self, params: Document, _call: Call) -> Document:
         image = self._one(_ref(params)) if params.get("ref") else None
 
-        done = await verify(
-            image.image if image else None,
-            repair=params.get("repair") is True,
-            rebuild_index=params.get("rebuild_index") is True,
-            store=self._node.store,
-            peers=self._node.peers,
-            swarms=self._node.swarms,
-            fetcher=self._node.fetcher,
-        )
+        with self._node.mender.paused():  # so that what is repaired is counted once
+            done = await verify(
+                image.image if image else None,
+                repair=params.get("repair") is True,
+                rebuild_index=params.get("rebuild_index") is True,
+                store=self._node.store,
+                peers=self._node.peers,
+                swarms=self._node.swarms,
+                fetcher=self._node.fetcher,
+            )
         bad = [{"image": full_digest(image), "piece": piece} for image, piece in done.bad]
         lacking = [image_row(image) for image in done.lacking]
         return {

@@ -11,6 +11,7 @@ from dfedge.core.seams import ImageId, NodeId
 from dfedge.core.units import full_digest
 from dfedge.discovery.roster import OURSELVES
 from dfedge.discovery.roster import View as Sighted
+from dfedge.jobs.mend import Damage
 from dfedge.node.controlframe import Document
 from dfedge.store.catalogue import StoredImage
 from dfedge.transfer.drive import Drive
@@ -65,6 +66,11 @@ class View:
                     "because": node.store.evicted.because,
                 },
             },
+            "scrub": {
+                "every": node.config.store.scrub,
+                "last": _rfc3339(node.store.scrubber.state.at) if node.store.scrubber.state.at else None,
+            },
+            "rot": [_damage(damage) for damage in node.mender.damages],
             "warnings": [*node.trust.warnings, *node.doubts],
         }
 
@@ -78,6 +84,10 @@ class View:
         if node.peers.clones:
             names = ", ".join(sorted(self.name(clone) for clone in node.peers.clones))
             return f"two nodes run under one key: {names}"
+        if node.mender.open:
+            damage = node.mender.open[0]
+            pieces, files = sum(damage.files.values()), ", ".join(damage.files)
+            return f"{damage.label}: {pieces} pieces of {files} have rotted and are not repaired yet: {damage.trouble}"
         return None
 
     def healthy(self) -> bool:
@@ -218,6 +228,20 @@ class View:
             else 0.0,
             "reasons": reasons,
         }
+
+
+def _damage(damage: Damage) -> Document:
+    """What rotted, for scripts."""
+    return {
+        "image": full_digest(damage.image),
+        "name": damage.name,
+        "version": damage.version,
+        "files": [{"path": path, "pieces": pieces} for path, pieces in damage.files.items()],
+        "found": _rfc3339(damage.found),
+        "repaired": _rfc3339(damage.mended) if damage.mended is not None else None,
+        "repaired_from": list(damage.sources),
+        "trouble": damage.trouble or None,
+    }
 
 
 def image_row(image: StoredImage) -> Document:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import anyio
@@ -23,8 +24,10 @@ from dfedge.discovery.static import parse
 from dfedge.jobs.collect import keep_room
 from dfedge.jobs.connect import Mesh
 from dfedge.jobs.fetch import Fetcher
+from dfedge.jobs.mend import Mender
 from dfedge.jobs.offer import offer_held
 from dfedge.jobs.resolve import Resolver
+from dfedge.jobs.scrub import Scrub
 from dfedge.node import control, process
 from dfedge.node.config import Config
 from dfedge.node.notify import Notifier
@@ -86,6 +89,7 @@ class Node:
     mdns: Mdns | None
     resolver: Resolver
     fetcher: Fetcher
+    mender: Mender
     network: bool
     started: float = field(default_factory=time.monotonic)
     listen: str = ""
@@ -142,6 +146,7 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
         mdns=mdns,
         resolver=resolver,
         fetcher=fetcher,
+        mender=Mender(store, peers, swarms, resolver, trust.now, time.monotonic),
         network=network,
     )
 
@@ -207,6 +212,10 @@ async def _start(node: Node, view: View, tasks: anyio.abc.TaskGroup) -> None:
     if not node.network:
         return
     tasks.start_soon(keep_room, node.store, node.peers, node.swarms)
+    tasks.start_soon(node.mender.run)
+    if node.config.store.scrub is not None:
+        scrub = Scrub(node.store, node.config.store.scrub, partial(_is_busy, node.peers), node.trust.now, _boottime)
+        tasks.start_soon(scrub.run)
     host, port = node.config.node.listen
     sockets = listening.bind(host, port)
     node.listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -215,6 +224,15 @@ async def _start(node: Node, view: View, tasks: anyio.abc.TaskGroup) -> None:
     tasks.start_soon(node.mesh.run)
     if node.mdns is not None:
         tasks.start_soon(node.mdns.run)
+
+
+def _is_busy(peers: Peers) -> bool:
+    return any(peer.is_busy for peer in peers)
+
+
+def _boottime() -> float:
+    """Seconds that also pass while the board sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 async def _stay_small(drives: Callable[[], Sequence[object]]) -> None:

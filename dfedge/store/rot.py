@@ -147,10 +147,10 @@ def _demote(content: Content, body: Body, others: list[_Share]) -> list[_Share] 
     """Move a blob back; returns who else has a name for it now, none if it is gone."""
     blob = content.shared.layout.blob(body.digest)
     linked: list[_Share] = []
+    _make_folder(content)
     try:
         blob.chmod(0o600)
         linked += [share for share in others if _link(blob, share)]
-        _make_folder(content)
         blob.rename(content.partial_file(body))
     except FileNotFoundError:  # somebody removed it by hand; there is nothing to keep
         return None

@@ -25,7 +25,7 @@ from dfedge.store.fault import disk_fault
 from dfedge.store.held import HeldImage
 from dfedge.store.housekeeping import Housekeeping
 from dfedge.store.ingest import Stage, check_all_there
-from dfedge.store.layout import STAGE_PREFIX, Layout, sync_folder
+from dfedge.store.layout import STAGE_PREFIX, Layout, make_own_folder, sync_folder
 from dfedge.store.lock import StateLock
 from dfedge.store.output import copy_out
 from dfedge.store.partial import PartialImage
@@ -116,6 +116,10 @@ class Store:
 
     def _look_at_partials(self) -> None:
         for row in list(self._catalogue.rows.values()):
+            if row.image in self._catalogue.damaged:
+                make_own_folder(self._layout.partial_image(row.image))
+                self._layout.partial_image(row.image).joinpath(MARK).touch(0o600)
+                log.error("files gone image=%s", row.label)
             if not row.complete:
                 with suppress(NotFound):  # a manifest that has rotted is dropped
                     self._content(row.image)
@@ -199,8 +203,11 @@ class Store:
         content = self._contents.get(image)
         if content is None:
             content = self._contents[image] = Content(self.manifest(image), image, self._shared)
+            was_whole = self._catalogue.rows[image].complete
             self._catalogue.set_complete(image, content.complete)
             self._held_bytes[image] = content.held_bytes
+            if was_whole and not content.complete:
+                self._miss(content)
         return content
 
     async def begin(self, manifest: Manifest, raw: bytes, signature: bytes, signer: str) -> PartialImage:
@@ -304,6 +311,14 @@ class Store:
         log.error("rotten image=%s file=%s pieces=%d", label, path, pieces)
         for watcher in self._watchers:
             watcher.rotted(image, path, pieces)
+
+    def _miss(self, content: Content) -> None:
+        """A file of an image that was whole is gone, or has another size."""
+        make_own_folder(content.folder)
+        content.mark.touch(0o600)
+        for body in content.bodies:
+            if not body.whole:
+                self._rotted(content.image, body.label, sum(piece not in content.holds for piece in body.pieces()))
 
     def watch(self, watcher: RotWatcher) -> None:
         """Have somebody told of what rots, on the event loop, as long as the store is open."""

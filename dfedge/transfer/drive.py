@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, assert_never
 
@@ -340,12 +340,39 @@ class Drive:
         """Nothing to do: the line counts what it sent."""
 
     def on_rotten(self, piece: int) -> None:
-        log.error("rotten piece image=%s piece=%d", self.image.hex()[:12], piece)
-        self._uplink.forget_piece(self, piece)
-        self.handle(e.Lost(piece))
+        """A piece could not be proven or read; where it is still held, we look at our own disk."""
+        if piece in self.store.holds:
+            self.complain(piece)
+        else:
+            self.lose((piece,))
+
+    def lose(self, pieces: Iterable[int]) -> None:
+        """Pieces of ours have left the map: nobody is sent them any more, and everybody is told."""
+        gone = [piece for piece in pieces if piece in self.swarm.holds]
+        if not gone:
+            return
+        self._uplink.doubt(self, frozenset(gone))
+        if self.finished.is_set():
+            self.finished = anyio.Event()
+        for piece in gone:
+            self.handle(e.Lost(piece))
         for member in self.members:
             if member.ours is not None:
-                member.connection.send(m.Lost(member.ours, (piece,)))
+                for start in range(0, len(gone), m.MAX_HAVE):
+                    member.connection.send(m.Lost(member.ours, tuple(gone[start : start + m.MAX_HAVE])))
+
+    def attach(self, store: PieceStore) -> None:
+        """Go on with another door to the same image, or with what has come into it by itself."""
+        if store is not self.store:
+            self.store, self.failure = store, None
+        if store.holds == self.swarm.holds and self.finished.is_set() == self.swarm.complete:
+            return
+        self.lose(piece for piece in list(self.swarm.holds) if piece not in store.holds)
+        if self.finished.is_set() and not self.swarm.complete:
+            self.finished = anyio.Event()
+        for piece in list(store.holds):
+            if piece not in self.swarm.holds:
+                self.handle(e.Proven(piece, NodeId("")))
 
     def complain(self, piece: int) -> None:
         """A peer says that a piece of ours does not match; we look at our own disk."""
@@ -363,6 +390,6 @@ class Drive:
                 except DfedgeError as error:
                     log.error("recheck failed piece=%d error=%s", piece, error)
                     good = False
-                if not good:
-                    self.on_rotten(piece)
+                if not good and piece not in self.store.holds:
+                    self.lose((piece,))
             await self._woken.wait()
