@@ -101,7 +101,7 @@ class Mender:
         """The image is whole again, as another that has its files was mended."""
         drive = self._swarms.drive(image)
         if drive is not None:
-            drive.attach(drive.store)
+            drive.catch_up()
 
     def _note(self, image: ImageId, when: float) -> Damage:
         manifest = self._store.manifest(image)
@@ -226,7 +226,7 @@ class Mender:
         damage.sources = tuple(peer.connection.name if peer else node[:12] for peer, node in named)
         offer_held(self._store, self._peers)
         for drive in self._swarms.drives():  # what shares its files may be whole too
-            drive.attach(drive.store)
+            drive.catch_up()
         log.warning(
             "repaired image=%s digest=%s pieces=%d from=%s",
             damage.label, short_digest(damage.image), sum(damage.files.values()), ",".join(damage.sources) or "-",

@@ -79,6 +79,8 @@ class Drive:
         self._served: set[NodeId] = set()
         self._attempts: dict[tuple[NodeId, int], Attempt] = {}
         self._held_up: dict[tuple[NodeId, int], asyncio.TimerHandle] = {}  # asks that wait for their allowance
+        self._taking = False  # whether what we ask for can be put into the store
+        self._parked: dict[tuple[NodeId, int], None] = {}  # asks that wait until it can, in order
         self._shows: dict[NodeId, Gathered] = {}
         self._first_hand = False  # the piece in hand came from a seed: nobody else can pass it on
         self._flush: asyncio.TimerHandle | None = None
@@ -161,7 +163,7 @@ class Drive:
         self._served.discard(peer)
         self._shows.pop(peer, None)
         self.snubs.pop(peer, None)
-        for key in [key for key in (*self._attempts, *self._held_up) if key[0] == peer]:
+        for key in [key for key in (*self._attempts, *self._held_up, *self._parked) if key[0] == peer]:
             self._drop(*key)
         self.handle(e.Left(peer))
 
@@ -207,6 +209,9 @@ class Drive:
             member.connection.line.forget(lambda served, _: served is self)
 
     def _ask(self, peer: NodeId, piece: int) -> None:
+        if not self._taking:
+            self._parked[peer, piece] = None
+            return
         length = self.store.manifest.lengths[piece]
         wait = self._down.take(length)
         if wait > 0:
@@ -225,6 +230,7 @@ class Drive:
             self._attempts[key] = member.connection.asker.ask(self, member.ours, piece, length)
 
     def _drop(self, peer: NodeId, piece: int) -> None:
+        self._parked.pop((peer, piece), None)
         held_up = self._held_up.pop((peer, piece), None)
         if held_up is not None:
             held_up.cancel()
@@ -361,10 +367,19 @@ class Drive:
                 for start in range(0, len(gone), m.MAX_HAVE):
                     member.connection.send(m.Lost(member.ours, tuple(gone[start : start + m.MAX_HAVE])))
 
-    def attach(self, store: PieceStore) -> None:
-        """Go on with another door to the same image, or with what has come into it by itself."""
+    def take(self, store: PieceStore) -> None:
+        """Go on with a door to the same image that takes pieces."""
         if store is not self.store:
             self.store, self.failure = store, None
+        self._taking = True
+        self.catch_up()
+        parked, self._parked = self._parked, {}
+        for peer, piece in parked:
+            self._ask(peer, piece)
+
+    def catch_up(self) -> None:
+        """See what has come into the store, or has left it, by itself."""
+        store = self.store
         if store.holds == self.swarm.holds and self.finished.is_set() == self.swarm.complete:
             return
         self.lose(piece for piece in list(self.swarm.holds) if piece not in store.holds)

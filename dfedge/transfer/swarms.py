@@ -81,7 +81,7 @@ class Swarms:
     def fetching(self, image: ImageId, store: PieceStore) -> Iterator[Drive]:
         """Take part in an image's swarm for as long as the block lasts; several jobs may do so at once."""
         drive = self._drives.get(image) or self._start(image, store)
-        drive.attach(store)
+        drive.take(store)
         self._fetchers[image] = self._fetchers.get(image, 0) + 1
         try:
             for peer in self._peers.holders(image):
