@@ -48,6 +48,14 @@ class Damage:
         return f"{self.name}:{self.version}"
 
 
+class _Care:
+    """The mending of one image while it goes on."""
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.ended = anyio.Event()
+
+
 class Mender:
     """Hears of what rots, tells the swarms at once, and mends it by itself while `run` runs."""
 
@@ -62,7 +70,8 @@ class Mender:
         self._now = now
         self._clock = clock
         self._damages: dict[ImageId, Damage] = {}
-        self._scopes: dict[ImageId, anyio.CancelScope] = {}
+        self._cares: dict[ImageId, _Care] = {}
+        self._fetched: dict[ImageId, dict[NodeId, int]] = {}  # what peers had given before a running swarm lost pieces
         self._tasks: anyio.abc.TaskGroup | None = None
         self._reading = anyio.Lock()  # one image at a time
         self._pauses = 0
@@ -85,6 +94,7 @@ class Mender:
         """These pieces have just left the map."""
         drive = self._swarms.drive(image)
         if drive is not None:
+            self._fetched.setdefault(image, dict(drive.fetched))
             drive.lose(sorted(pieces))
 
     def rotted(self, image: ImageId, path: str, pieces: int) -> None:
@@ -132,9 +142,9 @@ class Mender:
         return files
 
     def _begin(self, damage: Damage) -> None:
-        if self._tasks is not None and damage.image not in self._scopes:
-            scope = self._scopes[damage.image] = anyio.CancelScope()
-            self._tasks.start_soon(self._care, damage, scope)
+        if self._tasks is not None and damage.image not in self._cares:
+            care = self._cares[damage.image] = _Care()
+            self._tasks.start_soon(self._care, damage, care)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -148,16 +158,19 @@ class Mender:
                 self._resumed.set()
                 self._resumed = anyio.Event()
 
-    def let_go(self, image: ImageId) -> None:
+    async def let_go(self, image: ImageId) -> None:
         """Give an image up: it is to be removed."""
-        scope = self._scopes.get(image)
-        if scope is not None:
-            scope.cancel()
+        care, drive = self._cares.get(image), self._swarms.drive(image)
+        if care is not None:
+            care.scope.cancel()
+            await care.ended.wait()
+            if drive is not None and self._swarms.drive(image) is not drive:
+                await drive.ended.wait()
 
-    async def _care(self, damage: Damage, scope: anyio.CancelScope) -> None:
+    async def _care(self, damage: Damage, care: _Care) -> None:
         wait = RETRY
         try:
-            with scope:
+            with care.scope:
                 while True:
                     while self._pauses:
                         await self._resumed.wait()
@@ -172,8 +185,12 @@ class Mender:
                     await anyio.sleep(wait)
                     wait = min(2 * wait, SEEK_SELDOM)
         finally:
-            del self._scopes[damage.image]
-        if damage.mended is None:  # removed, or whole by somebody else's doing
+            del self._cares[damage.image]
+            care.ended.set()
+        if damage.image in self._store.spoilt():  # given up
+            self._damages.pop(damage.image, None)
+            self._fetched.pop(damage.image, None)
+        elif damage.mended is None:  # evicted, or whole by somebody else's doing
             self._done(damage, ())
 
     async def _mend(self, damage: Damage) -> None:
@@ -182,18 +199,22 @@ class Mender:
             partial = await self._store.begin(found.manifest, found.raw, found.signature, found.signer)
             if partial.holds.complete:
                 await partial.finish()
-                self._done(damage, ())
+                self._done(damage, self._gave(damage.image))
                 return
             with self._swarms.fetching(damage.image, partial) as drive:
-                before = dict(drive.fetched)
                 self._announce(found, partial)
                 damage.trouble = "no peer that holds it is connected"
                 async with self._reading:
                     await self._store.scrubber.image(damage.image, anyio.lowlevel.checkpoint)
                 await self._finish(found, partial, drive)
                 drive.store = self._store.open_image(damage.image)
-                gave = tuple(peer for peer, nbytes in drive.fetched.items() if nbytes > before.get(peer, 0))
-                self._done(damage, gave)
+                self._done(damage, self._gave(damage.image))
+
+    def _gave(self, image: ImageId) -> tuple[NodeId, ...]:
+        """Who has given pieces since some were lost."""
+        before, drive = self._fetched.get(image, {}), self._swarms.drive(image)
+        now = drive.fetched if drive is not None else {}
+        return tuple(peer for peer, nbytes in now.items() if nbytes > before.get(peer, 0))
 
     async def _finish(self, found: Resolved, partial: PartialImage, drive: Drive) -> None:
         """Wait until all is fetched, and make it whole; once more where still more turns out rotten."""
@@ -222,6 +243,7 @@ class Mender:
 
     def _done(self, damage: Damage, gave: tuple[NodeId, ...]) -> None:
         damage.mended, damage.trouble = self._now(), ""
+        self._fetched.pop(damage.image, None)
         named = ((self._peers.get(peer), peer) for peer in gave)
         damage.sources = tuple(peer.connection.name if peer else node[:12] for peer, node in named)
         offer_held(self._store, self._peers)

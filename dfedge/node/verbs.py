@@ -93,7 +93,7 @@ class _Verbs:
                     f"{image.name}:{image.version}: it is pinned", f"dfedge unpin {image.name}:{image.version}"
                 )
             return {**image_row(image), "dry_run": True}
-        self._node.mender.let_go(image.image)
+        await self._node.mender.let_go(image.image)
         await self._node.swarms.retire(image.image)
         freed = await self._node.store.remove(image.image)
         offer_held(self._node.store, self._node.peers)

@@ -129,9 +129,8 @@ class PartialImage(HeldImage):
         if self.stopped:
             raise NoSpace(self.stopped, hint="dfedge gc --dry-run")
         body = content.body(content.where(piece))
-        if body.whole:
-            async with content.shared.spoiling:  # unless it has just turned out rotten
-                pass
+        if body.whole and content.rotten:  # it is about to leave the blobs
+            await self.spoil(())
         if body.whole:
             raise Corrupt(f"{content}: {body.label!r} is whole here, but piece {piece} of its manifest is not in it")
         twins = [twin for twin in content.twins(piece) if not content.settled(twin)]

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, assert_never
 
@@ -29,6 +29,9 @@ GATHER_AT_LEISURE: Final = 0.024  # seconds for each peer, where somebody else h
 MOST_GATHER: Final = 0.4  # seconds
 PROVERS: Final = 2  # pieces being hashed and written at once
 MAX_RECHECKS: Final = 16  # complaints about our pieces that wait to be looked into
+PROBATION: Final = 4  # pieces of a peer, proven one after the other, until it may owe us more than two
+AFTER_BAD: Final = -4  # where a peer's count of proven pieces stands after a bad one: it owes one at a time until 0
+UNLIMITED: Final = 32  # proven pieces after which the swarm alone says how many
 MAX_BAD: Final = 256  # bad pieces remembered for the report
 log = logging.getLogger("dfedge.transfer")
 
@@ -80,7 +83,10 @@ class Drive:
         self._attempts: dict[tuple[NodeId, int], Attempt] = {}
         self._held_up: dict[tuple[NodeId, int], asyncio.TimerHandle] = {}  # asks that wait for their allowance
         self._taking = False  # whether what we ask for can be put into the store
-        self._parked: dict[tuple[NodeId, int], None] = {}  # asks that wait until it can, in order
+        self._parked: dict[tuple[NodeId, int], None] = {}  # asks that wait until it can or for credit, in order
+        self._streak: dict[NodeId, int] = {}  # proven pieces of a peer since its last bad one, from AFTER_BAD up
+        self._owed: dict[NodeId, set[int]] = {}  # pieces asked of a peer that are neither proven nor given up
+        self._unput: set[NodeId] = set()  # peers whose pieces came and could not be put into the store
         self._shows: dict[NodeId, Gathered] = {}
         self._first_hand = False  # the piece in hand came from a seed: nobody else can pass it on
         self._flush: asyncio.TimerHandle | None = None
@@ -161,6 +167,8 @@ class Drive:
             self._lines.pop(id(member.connection.line), None)
             member.connection.line.forget(lambda served, _: served is self)
         self._served.discard(peer)
+        self._streak.pop(peer, None)
+        self._owed.pop(peer, None)
         self._shows.pop(peer, None)
         self.snubs.pop(peer, None)
         for key in [key for key in (*self._attempts, *self._held_up, *self._parked) if key[0] == peer]:
@@ -209,9 +217,11 @@ class Drive:
             member.connection.line.forget(lambda served, _: served is self)
 
     def _ask(self, peer: NodeId, piece: int) -> None:
-        if not self._taking:
+        owed = self._owed.setdefault(peer, set())
+        if not self._taking or (piece not in owed and len(owed) >= _credit(self._streak.get(peer, 0))):
             self._parked[peer, piece] = None
             return
+        owed.add(piece)
         length = self.store.manifest.lengths[piece]
         wait = self._down.take(length)
         if wait > 0:
@@ -225,12 +235,28 @@ class Drive:
         self._held_up.pop(key, None)
         member = self._members.get(peer)
         if member is None or member.ours is None or member.connection.is_closed or piece in self.store.holds:
+            self._settled(peer, piece)
             return
         if key not in self._attempts:
             self._attempts[key] = member.connection.asker.ask(self, member.ours, piece, length)
 
+    def _settled(self, peer: NodeId, piece: int) -> None:
+        """A peer owes us a piece no more, so it may be asked for another."""
+        owed = self._owed.get(peer, set())
+        owed.discard(piece)
+        if self._parked and len(owed) < _credit(self._streak.get(peer, 0)):
+            self._unpark([key for key in self._parked if key[0] == peer])
+
+    def _unpark(self, keys: Sequence[tuple[NodeId, int]]) -> None:
+        for key in keys:
+            del self._parked[key]
+        for peer, piece in keys:
+            self._ask(peer, piece)
+
     def _drop(self, peer: NodeId, piece: int) -> None:
         self._parked.pop((peer, piece), None)
+        if (peer, piece) in self._held_up or (peer, piece) in self._attempts:
+            asyncio.get_running_loop().call_soon(self._settled, peer, piece)
         held_up = self._held_up.pop((peer, piece), None)
         if held_up is not None:
             held_up.cancel()
@@ -302,6 +328,7 @@ class Drive:
     def on_reject(self, attempt: Attempt) -> None:
         self._attempts.pop((attempt.asker.peer, attempt.piece), None)
         self.handle(e.Rejected(attempt.asker.peer, attempt.piece))
+        self._settled(attempt.asker.peer, attempt.piece)
 
     async def _prove(self) -> None:
         async for attempt in self._whole:
@@ -311,13 +338,17 @@ class Drive:
             except DfedgeError as error:
                 self.failure = error
                 self.finished.set()
+                self._unput.add(peer)
+                self._settled(peer, piece)
                 continue
             length = sum(len(block) for block in attempt.blocks)
             attempt.blocks.clear()
             self._judge(outcome, peer, piece, length)
+            self._settled(peer, piece)
 
     def _judge(self, outcome: Outcome, peer: NodeId, piece: int, length: int) -> None:
         if outcome is Outcome.MISMATCH:
+            self._streak[peer] = AFTER_BAD
             self.wasted += length
             self.bad.append((peer, piece))
             self.handle(e.Spoiled(piece, peer))
@@ -327,6 +358,7 @@ class Drive:
                     member.connection.send(m.Bad(member.ours, piece))
                 self._court.spoiled(self.image, piece, member)
             return
+        self._streak[peer] = self._streak.get(peer, 0) + 1
         if outcome is Outcome.DUPLICATE:
             self.wasted += length
         else:
@@ -373,9 +405,13 @@ class Drive:
             self.store, self.failure = store, None
         self._taking = True
         self.catch_up()
-        parked, self._parked = self._parked, {}
-        for peer, piece in parked:
-            self._ask(peer, piece)
+        self._unpark(list(self._parked))
+        unput, self._unput = self._unput, set()
+        for peer in unput:  # the swarm still waits for what came in vain: it asks anew after a choke
+            known = self.swarm.peers.get(peer)
+            if known is not None and not known.choked_by:
+                self.handle(e.Choked(peer))
+                self.handle(e.Unchoked(peer))
 
     def catch_up(self) -> None:
         """See what has come into the store, or has left it, by itself."""
@@ -408,3 +444,12 @@ class Drive:
                 if not good and piece not in self.store.holds:
                     self.lose((piece,))
             await self._woken.wait()
+
+
+def _credit(streak: int) -> float:
+    """How many pieces a peer may owe us: few until some are proven, so that of one that has rotted few are wasted."""
+    if streak < 0:
+        return 1
+    if streak < PROBATION:
+        return 2
+    return 2 * (streak - PROBATION + 2) if streak < UNLIMITED else math.inf

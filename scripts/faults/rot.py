@@ -18,7 +18,7 @@ from fleet import Board, Fleet, until
 
 BLOCK: Final = 4096  # bytes
 SHARE: Final = 0.10  # of the blocks
-MENDED_S: Final = float(os.environ.get("M", 300))  # seconds in which the seed is to be whole again
+MENDED_S: Final = 300.0  # seconds in which the seed is to be whole again
 WASTED: Final = 3  # pieces a node may waste
 MIB: Final = 1024 * 1024
 
@@ -138,7 +138,8 @@ def main(argv: Sequence[str]) -> int:
         wasted = ", ".join(map(str, found.wasted))
         print(
             f"found     {found.case}: {found.flipped:,} blocks rotted, {found.wrong} wrong files, "
-            f"wasted {wasted} pieces, {found.pieces} pieces mended in {found.mended_s:.1f} s from {', '.join(found.sources) or 'nobody'}: "
+            f"wasted {wasted} pieces, {found.pieces} pieces mended in {found.mended_s:.1f} s "
+            f"from {', '.join(found.sources) or 'nobody'}: "
             f"{'ok' if found.good else 'MISSED'}",
             flush=True,
         )
