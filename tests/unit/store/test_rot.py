@@ -1,6 +1,8 @@
 """Rot: what has rotted leaves the map of every image that has it, nothing else does, and the scrub finds it in time."""
 
+import ctypes
 import os
+import platform
 from collections.abc import Collection
 from pathlib import Path
 
@@ -8,8 +10,10 @@ import pytest
 
 from dfedge.core.seams import ImageId
 from dfedge.store import rot
+from dfedge.store.idle import be_idle
 from dfedge.store.scrub import DAY, SETTLE, ScrubState, Slice, first_wait, interval
 from dfedge.store.store import Store
+from dfedge.store.worker import Workers
 
 from .conftest import OpenStore
 from .firmware import PIECE, Firmware, entry, firmware, noise
@@ -220,6 +224,17 @@ async def test_scrubbing_is_no_use_of_an_image(store: Store) -> None:
     before = store.images()[0].last_used
     await store.scrubber.slice(1.0, _at_once)
     assert store.images()[0].last_used == before
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the number of ioprio_get is that of x86-64")
+async def test_the_scrub_reads_after_everybody_else_and_nobody_else_does() -> None:
+    def priority() -> int:
+        return int(ctypes.CDLL(None).syscall(252, 1, 0)) >> 13
+
+    idle, usual = Workers(threads=1, prepare=be_idle), Workers(threads=1)
+    assert (await idle.work(priority), await usual.work(priority)) == (3, priority())
+    idle.close()
+    usual.close()
 
 
 async def test_slices_come_once_a_day_whatever_the_clock_does() -> None:
