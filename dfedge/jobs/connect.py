@@ -50,7 +50,7 @@ class Mesh:
 
     def told(self, record: PeerRecord, host: str, port: int, asked: bool) -> None:
         """A neighbour told us of a node; one that we asked for, as it holds what we seek, is dialled at once."""
-        if record.id in self._peers.ids:
+        if record.id in self._peers.settled:
             return
         networks, own = self._surroundings()
         listed = {(peer.host, peer.port) for peer in self._listed}
@@ -95,10 +95,10 @@ class Mesh:
             while True:
                 now = self._clock()
                 room = min(MAX_DIALS, NEIGHBOURS - len(self._peers)) - self._dialling
-                for candidate in self._roster.dials(now, self._peers.ids, room) if room > 0 else ():
+                for candidate in self._roster.dials(now, self._peers.settled, room) if room > 0 else ():
                     self._dialling += 1
                     tasks.start_soon(self._dial, candidate)
-                pause = self._roster.next_dial(now, self._peers.ids) if room > 0 else None
+                pause = self._roster.next_dial(now, self._peers.settled) if room > 0 else None
                 with anyio.move_on_after(min(pause if pause is not None else LONGEST_SLEEP, LONGEST_SLEEP)):
                     await self._news.wait()
                 self._news = anyio.Event()
