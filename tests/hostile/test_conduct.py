@@ -9,7 +9,7 @@ import anyio
 import anyio.lowlevel
 import asyncssh
 import pytest
-from fleet import Board, Fleet, until
+from fleet import Board, Fleet
 from hostile.evil import HANDLE, Evil, evil_to
 from hostile.relay import Relay
 
@@ -260,6 +260,7 @@ async def test_who_asks_for_the_same_block_over_and_over_gets_its_turn_and_no_mo
 
 async def test_pieces_that_it_does_not_hold_are_refused_without_a_fuss(stage: Stage) -> None:
     async with evil_to(stage.seed, stage.newcomer()) as evil:
+        await evil.heard(m.Catalogue)
         evil.raw_bulk(_ask(0, 1, handle=3))  # before it joined: the channels are not in step
         with anyio.fail_after(10):
             while not evil.rejects:  # noqa: ASYNC110

@@ -1,0 +1,1 @@
+"""Faults, injected into real agents, and what became of them: one module for each row of docs/reliability.md."""
