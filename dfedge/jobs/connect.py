@@ -24,6 +24,7 @@ MAX_WANTED: Final = 4  # holders of what we seek, dialled though we have neighbo
 COURTESY: Final = 1.5  # seconds the higher id waits for the lower to dial, as one session a pair is enough
 RESOLVE_EVERY: Final = 60.0  # seconds between look-ups of listed names
 LONGEST_SLEEP: Final = 30.0  # seconds
+REST: Final = 1e-4  # seconds for each address between two looks at the roster: else a flood of news takes a whole core
 log = logging.getLogger("dfedge.connect")
 
 
@@ -101,6 +102,7 @@ class Mesh:
                 pause = self._roster.next_dial(now, self._peers.settled) if room > 0 else None
                 with anyio.move_on_after(min(pause if pause is not None else LONGEST_SLEEP, LONGEST_SLEEP)):
                     await self._news.wait()
+                await anyio.sleep(REST * len(self._roster))
                 self._news = anyio.Event()
 
     async def _watch_peers(self) -> None:

@@ -7,8 +7,9 @@ import threading
 import time
 from pathlib import Path
 
-from faults.row import MIB, Row, descriptors, resident
 from fleet import Board, Fleet, until
+
+from faults.row import MIB, Row, descriptors, resident
 
 SIZE = 60 * MIB  # 5 s at 100 Mbit/s
 
@@ -62,8 +63,8 @@ def _measure(fleet: Fleet, folder: Path) -> Row:
         storm.wait()
     ratio = stormy / quiet
     return Row(
-        "1,000 connections from 1,000 addresses without a certificate (200 with 255 KiB of an unfinished packet, a third"
-        " garbage, the rest silent), 300 opened anew each second, while 60 MiB are fetched at 12 MB/s",
+        "1,000 connections from 1,000 addresses without a certificate (200 with 255 KiB of an unfinished packet, a"
+        " third garbage, the rest silent), 300 opened anew each second, while 60 MiB are fetched at 12 MB/s",
         "≤ 1.3 × the quiet time, RSS +≤ 32 MiB, descriptors +≤ 64, a new node joins",
         f"{ratio:.2f} × ({quiet:.1f} s → {stormy:.1f} s), RSS +{most[1] / MIB:.1f} MiB, descriptors +{most[0]},"
         f" a new node joined {joined:.1f} s after its start",
