@@ -11,7 +11,7 @@ import lab
 from fleet import Board, Fleet, until
 from lab.command import batch
 
-from faults.row import MIB, Row, resident
+from faults.row import MIB, Row, crash, resident
 
 SIZE = 64 * MIB
 COUNT = 20_000
@@ -68,9 +68,9 @@ def _measure(fleet: Fleet, lan: lab.Lan, folder: Path) -> Row:
         " and stay silent, while 64 MiB are fetched at 100 Mbit/s",
         "≤ 1.2 × the quiet time, RSS +≤ 24 MiB, ≤ 4 dials/s to unproven addresses by each node, roster ≤ 4,096",
         f"{ratio:.2f} × ({quiet:.1f} s → {noisy:.1f} s), RSS +{most / MIB:.1f} MiB, {dials} dials by two nodes,"
-        f" at most {busiest} in a second, roster {known:,}",
+        f" at most {busiest} in a second, roster {known:,}{crash(board.said)}",
         ratio <= 1.2 and most <= 24 * MIB and busiest <= 2 * 4 + 1 and known <= ROSTER + 2
-        and "Traceback" not in board.said,
+        and not crash(board.said),
     )  # fmt: skip
 
 

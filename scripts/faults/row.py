@@ -34,3 +34,9 @@ def resident(pid: int) -> int:
     """Bytes of a process in memory."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+def crash(log: str) -> str:
+    """The first traceback in an agent's log, for the row; empty if there is none."""
+    at = log.find("Traceback")
+    return f"; crashed: {log[max(0, at - 200) : at + 2000]}" if at >= 0 else ""
