@@ -143,7 +143,6 @@ class Service:
 
     def _remind(self) -> None:
         """Tell again of those who announced themselves lately: the browser is silent about what did not change."""
-        from zeroconf import DNSPointer
         from zeroconf.asyncio import AsyncServiceInfo
 
         assert self._zeroconf is not None
@@ -153,8 +152,9 @@ class Service:
             if info.load_from_cache(inner):
                 self._sighted(info)
         for record in inner.cache.entries_with_name(TYPE):  # those that a flood made us pass over
-            if isinstance(record, DNSPointer) and record.alias not in self._ids and len(self._late) < CAPACITY:
-                self._late[record.alias] = None
+            name = getattr(record, "alias", "")
+            if name and name not in self._ids and len(self._late) < CAPACITY:
+                self._late[name] = None
 
     def _changed(
         self,

@@ -6,17 +6,16 @@ import random
 import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import anyio
 import pytest
+from faults.malformed import Thrower
 from fleet import Board, Fleet, until
 from hostile.evil import HANDLE, Evil, evil_to
 
 from dfedge.core.image.cutter import cut
 from dfedge.core.image.manifest import FileEntry, Manifest
 from dfedge.core.image.piecemap import PieceMap
-from dfedge.core.swarm.blame import STRIKES
 from dfedge.core.wire import codec
 from dfedge.core.wire import message as m
 from dfedge.core.wire.frame import Frame, Kind
@@ -168,76 +167,12 @@ async def test_a_liar_is_banned_after_three_pieces_and_the_image_comes_from_the_
     assert {row["name"] for row in rows.values() if row["state"] == "connected"} == {"seed"}
 
 
-def _mutations(rng: random.Random, count: int) -> Iterator[bytes]:
-    good = [
-        codec.frame(m.Catalogue((m.Entry(b"i" * 32, "n", "1", 1, 5, 5),))),
-        codec.frame(m.Join(1, b"i" * 32, False, b"\x00" * 8)),
-        codec.frame(m.Have(1, False, (1, 2, 3))),
-        codec.frame(m.AskManifest(b"i" * 32, 0)),
-        codec.frame(m.Ping(5)),
-        codec.frame(m.Dropped((b"i" * 32,))),
-    ]
-    for _ in range(count):
-        data = bytearray(rng.choice(good))
-        for _ in range(rng.randint(1, 4)):
-            match rng.randrange(3):
-                case 0:
-                    data[rng.randrange(len(data))] = rng.getrandbits(8)
-                case 1:
-                    del data[rng.randrange(len(data)) :]
-                    data += bytes(rng.randrange(3))
-                case _:
-                    data[rng.randrange(len(data) + 1) : 0] = rng.randbytes(rng.randrange(8))
-            if not data:
-                data = bytearray(b"\x00")
-        yield bytes(data)
-
-
-def _rss(board: Board) -> int:
-    assert board.process is not None
-    status = Path(f"/proc/{board.process.pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) * 1024
-
-
-async def _throw(seed: Board, fleet: Fleet, count: int) -> int:
-    """Throw mutated frames at a node, each session as long as it lasts and three sessions under each identity, for
-    then it is banned; returns how much the node grew, in bytes."""
-    rng = random.Random(7)
-    frames = iter(list(_mutations(rng, count)))
-    warm = list(_mutations(rng, 50))
-    before = 0
-    done = False
-    sessions = 0
-    while not done:
-        if sessions % STRIKES == 0:
-            own = fleet.board(f"thrower-{len(fleet.boards)}")
-        sessions += 1
-        async with evil_to(seed, own) as evil:
-            while not evil.closed.is_set():
-                data = warm.pop() if warm else next(frames, None)
-                if not warm and not before:
-                    before = _rss(seed)
-                if data is None:
-                    done = True
-                    break
-                evil.raw(data)
-                await anyio.sleep(0.001)  # a turn for the answer; what was cut short swallows what follows
-    return _rss(seed) - before
-
-
 async def test_mutated_frames_crash_nothing(seed: Board, fleet: Fleet) -> None:
-    grown = await _throw(seed, fleet, 300)
-    assert grown < 5 * 1024 * 1024
+    thrower = Thrower(fleet)
+    await thrower.throw(random.Random(7), 300)
+    assert thrower.banned and not thrower.early
     assert "Traceback" not in seed.said
     until(lambda: "victim" in seed.connected(), "the good neighbour to be connected")
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1800)
-async def test_ten_thousand_mutated_frames_crash_nothing(seed: Board, fleet: Fleet) -> None:
-    grown = await _throw(seed, fleet, 10_000)
-    assert grown < 5 * 1024 * 1024
-    assert "Traceback" not in seed.said
 
 
 def _signed(fleet: Fleet, manifest: Manifest, namespace: str = "dfedge-manifest@v1", key: str = "signer") -> bytes:
