@@ -23,22 +23,36 @@ def name(text: str) -> bytes:
     return bytes([len(text)]) + text.encode()
 
 
-def record(owner: bytes, kind: int, data: bytes) -> bytes:
-    """One record of class IN that holds for two minutes."""
-    return owner + struct.pack(">HHIH", kind, 1, 120, len(data)) + data
+def record(owner: bytes, kind: int, data: bytes, seconds: int) -> bytes:
+    """One record of class IN that holds so long."""
+    return owner + struct.pack(">HHIH", kind, 1, seconds, len(data)) + data
+
+
+def claim(label: str, tag: str, node: str, address: str, seconds: int = 120) -> bytes:
+    """What the node of that id says of itself: PTR, SRV, TXT and A in one packet. For 0 seconds it is a goodbye."""
+    instance, host = name(label), name(f"host-{label}"[:63]) + b"\x05local\x00"
+    texts = b"".join(name(text) for text in ("v=1", f"f={tag}", f"i={node}"))
+    body = record(TYPE, 12, instance + POINTER, seconds)
+    body += record(instance + POINTER, 33, struct.pack(">HHH", 0, 0, 7411) + host, seconds)
+    body += record(instance + POINTER, 16, texts, seconds)
+    body += record(host, 1, socket.inet_aton(address), seconds)
+    return struct.pack(">HHHHHH", 0, 0x8400, 0, 4, 0, 0) + body
 
 
 def announcement(number: int, tag: str, prefix: str) -> bytes:
-    """What a node says of itself: PTR, SRV, TXT and A in one packet."""
+    """What a node that does not exist says of itself."""
     node = base64.b32encode(os.urandom(33)).decode().lower()[:52]
-    instance, host = name(f"fake-{number}"), name(f"fake-host-{number}") + b"\x05local\x00"
-    texts = b"".join(name(text) for text in ("v=1", f"f={tag}", f"i={node}"))
-    address = socket.inet_aton(f"{prefix}.{150 + number % ADDRESSES}")
-    body = record(TYPE, 12, instance + POINTER)
-    body += record(instance + POINTER, 33, struct.pack(">HHH", 0, 0, 7411) + host)
-    body += record(instance + POINTER, 16, texts)
-    body += record(host, 1, address)
-    return struct.pack(">HHHHHH", 0, 0x8400, 0, 4, 0, 0) + body
+    return claim(f"fake-{number}", tag, node, f"{prefix}.{150 + number % ADDRESSES}")
+
+
+def mouth(own: str) -> socket.socket:
+    """A socket that speaks mDNS from an address."""
+    out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    out.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(own))
+    out.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
+    out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    out.bind((own, 5353))
+    return out
 
 
 def count_dials(listening: socket.socket, times: list[float]) -> None:
@@ -60,11 +74,7 @@ def main(own: str, tag: str, count: int, per_s: int) -> None:
     times: list[float] = []
     listening = socket.create_server(("", 7411), backlog=256)
     threading.Thread(target=count_dials, args=(listening, times), daemon=True).start()
-    out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    out.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(own))
-    out.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 255)
-    out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    out.bind((own, 5353))
+    out = mouth(own)
     prefix = own.rpartition(".")[0]
     started = time.monotonic()
     for number in range(count):

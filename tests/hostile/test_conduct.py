@@ -279,6 +279,17 @@ async def test_false_complaints_about_good_pieces_harm_nobody(stage: Stage) -> N
         assert stage.row(stage.seed, evil)["state"] == "connected"
 
 
+async def test_contacts_that_point_outside_the_lan_are_not_dialled(stage: Stage) -> None:
+    record = NodeTrust.open(stage.newcomer().state).own_record  # a good one: it is the address that is a lie
+    async with evil_to(stage.seed, stage.newcomer()) as evil:
+        hosts = ("203.0.113.7", "2001:db8::7", "fe80::7", "127.0.0.1", "0.0.0.0", "224.0.0.251", "kiosk.example")
+        evil.send(m.Contacts(tuple(m.Contact(record, host, 22) for host in hosts)))
+        evil.send(m.Ping(7))
+        await evil.heard(m.Pong)
+        told = [address for row in stage.seed.ask("peers")["peers"] for address in row["addresses"]]
+        assert not [address for address in told if address.endswith(":22")]
+
+
 async def test_five_hundred_channels_are_not_opened(stage: Stage) -> None:
     async with evil_to(stage.seed, stage.newcomer()) as evil:
         conn = evil.connection._ssh
