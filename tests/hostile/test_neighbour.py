@@ -169,7 +169,7 @@ async def test_a_liar_is_banned_after_three_pieces_and_the_image_comes_from_the_
 
 async def test_mutated_frames_crash_nothing(seed: Board, fleet: Fleet) -> None:
     thrower = Thrower(fleet)
-    await thrower.throw(random.Random(7), 300)
+    await thrower.throw(random.Random(7), 60)
     assert thrower.banned and not thrower.early
     assert "Traceback" not in seed.said
     until(lambda: "victim" in seed.connected(), "the good neighbour to be connected")
