@@ -17,6 +17,7 @@ from dfedge.cli.reach import config_of, running_agent
 from dfedge.core.errors import AgentDown, DfedgeError
 from dfedge.core.units import duration, size
 from dfedge.node.config import Config
+from dfedge.node.sense import doubts
 
 DAY: Final = 86_400
 SOON: Final = 30 * DAY  # seconds before the certificates end at which to speak up
@@ -80,6 +81,8 @@ def _state(config: Config) -> Iterator[Finding]:
         yield Finding(Level.FAIL, "space", text, "dfedge gc")
     else:
         yield Finding(Level.OK, "space", f"{size(disk.free - keep)} for images, of {size(disk.total)}")
+    for doubt in doubts(config):
+        yield Finding(Level.WARN, "space", doubt, "dfedge config show")
 
 
 def _identity(config: Config) -> Iterator[Finding]:

@@ -10,8 +10,9 @@ from dfedge.cli.parser import Subcommands
 from dfedge.cli.reach import config_of
 from dfedge.core.errors import UsageError
 from dfedge.core.units import duration, line_rate, size
-from dfedge.node.config import CONFIG_FILE, SETTINGS, Config, find
-from dfedge.node.kind import RATE, SIZE
+from dfedge.node.config import CONFIG_FILE, SETTINGS, Config, find, load
+from dfedge.node.kind import PERCENT, RATE, SIZE
+from dfedge.node.sense import doubts
 
 EXAMPLE: Final = "dfedge config show"
 
@@ -62,6 +63,8 @@ def _shown(key: str, value: object) -> str:
     match value:
         case int() if kind is SIZE:
             return size(value)
+        case int() if kind is PERCENT:
+            return f"{value} %"
         case int() if kind is RATE:
             return line_rate(value)
         case float():
@@ -83,7 +86,11 @@ def _check(args: Namespace, out: Output) -> int:
     file = args.file or args.config or (Path(variable) if variable else None)
     _, errors = find(file, os.environ)
     if not errors:
-        out.answer({"ok": True, "errors": []}, f"{file or CONFIG_FILE}: nothing is wrong")
+        doubtful = doubts(load(state_dir=args.state_dir, config_file=file))
+        for doubt in doubtful:
+            out.warn(doubt)
+        wrong = "nothing is wrong" if not doubtful else "nothing is wrong but what this host can't keep"
+        out.answer({"ok": True, "errors": [], "warnings": doubtful}, f"{file or CONFIG_FILE}: {wrong}")
         return 0
     for error in errors[:-1]:
         out.warn(str(error))

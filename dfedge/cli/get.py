@@ -1,6 +1,7 @@
 """dfedge get: fetch an image from whichever neighbours hold it; ends when every byte is proven."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from typing import Final
 
 from dfedge.cli.argument import add_ref, seconds
@@ -30,12 +31,20 @@ def run(args: Namespace, out: Output) -> int:
     """Fetch, then write."""
     if args.output == "":
         raise UsageError("get: -o is empty; name a file or a folder", EXAMPLE)
-    target = Target.choose(args.output, str(args.ref), force=args.force) if args.output is not None else None
+    config, target = config_of(args), None
+    if args.output is not None:
+        target = Target.choose(args.output, str(args.ref), config.state_dir, force=args.force)
     out.kept = "what has been fetched is kept, the same command goes on from there"
-    with any_agent(config_of(args), network=True) as agent:
+    with any_agent(config, network=True) as agent:
         progress = progress_of(out, "get", str(args.ref))
+
+        def heard(event: Mapping[str, object]) -> None:
+            progress.update(event)
+            if target is not None and event.get("type") == "manifest":
+                target.check_room(image_label(event), whole(event, "bytes_total"))
+
         try:
-            result = agent.call("get", {"ref": str(args.ref), "timeout": args.timeout}, on_event=progress.update)
+            result = agent.call("get", _params(args, target), on_event=heard)
         finally:
             progress.close()
         place = image_label(result) or str(args.ref)
@@ -44,6 +53,12 @@ def run(args: Namespace, out: Output) -> int:
             place = _write(target, agent, result, place)
     out.result(result, f"{place}: {_summary(result)}")
     return 0
+
+
+def _params(args: Namespace, target: Target | None) -> dict[str, object]:
+    """What the agent is asked for; it refuses several files for one place before it fetches any."""
+    one_file = target is not None and not target.folder
+    return {"ref": str(args.ref), "timeout": args.timeout, "one_file": one_file}
 
 
 def _write(target: Target, agent: Client, result: dict[str, object], label: str) -> str:

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import Final
 
-from dfedge.cli.field import counted, number, part, whole, word, words
+from dfedge.cli.field import counted, image_label, number, part, rows, whole, word, words
 from dfedge.cli.output import Output
 from dfedge.cli.reach import config_of, running_agent
 from dfedge.core.units import duration, line_rate, size
@@ -40,6 +40,11 @@ def _text(answer: dict[str, object], out: Output) -> str:
         of = f" of {size(whole(store, 'quota'))}" if whole(store, "quota") else ""
         images += f", {size(whole(store, 'bytes'))}{of}   {word(store, 'path')} ({size(whole(store, 'free'))} free)"
     lines.append(f"  store     {images}")
+    evicted = part(store, "evicted")
+    if whole(evicted, "images"):
+        what = f"{counted(whole(evicted, 'images'), 'image')}, {size(whole(evicted, 'bytes'))}"
+        last = f"the last {word(evicted, 'last')}: {word(evicted, 'because')}"
+        lines.append(f"            evicted {what} since the start; {last}")
     network = f"{counted(whole(answer, 'peers'), 'peer')}, listening on {word(answer, 'listen', '-')}"
     for way, key in (("down", "rate_down"), ("up", "rate_up")):
         if key in answer:
@@ -48,10 +53,19 @@ def _text(answer: dict[str, object], out: Output) -> str:
     throttle = part(answer, "throttle")
     if throttle:
         lines.append(f"  throttle  {_throttle(throttle)}")
+    lines += [f"  rot       {_rot(damage)}" for damage in rows(answer, "rot") if damage.get("repaired")]
     lines += [f"  ! {warning}" for warning in words(answer, "warnings")]
     if degraded:
         lines.append(f"  ! {degraded if isinstance(degraded, str) else 'degraded'}      try: dfedge doctor")
     return "\n".join(lines)
+
+
+def _rot(damage: dict[str, object]) -> str:
+    pieces = sum(whole(file, "pieces") for file in rows(damage, "files"))
+    files = ", ".join(word(file, "path") for file in rows(damage, "files"))
+    peers = ", ".join(words(damage, "repaired_from"))
+    what = f"{counted(pieces, 'piece')} of {image_label(damage)} ({files}), found {word(damage, 'found')}"
+    return f"{what}, repaired {word(damage, 'repaired')}{f' from {peers}' if peers else ''}"
 
 
 def _throttle(throttle: dict[str, object]) -> str:

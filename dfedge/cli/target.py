@@ -6,6 +6,7 @@ A file is written beside its place under another name, synced, and renamed, so t
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -41,10 +42,11 @@ class Target:
     force: bool
     umask: int
     command: str  # how to ask again, for hints
+    state: Path  # where the store is
 
     @classmethod
-    def choose(cls, text: str, ref: str, *, force: bool) -> "Target":
-        """Judge it, for the image `ref`. Raises Refused or NotFound when nothing could be written there."""
+    def choose(cls, text: str, ref: str, state: Path, *, force: bool) -> "Target":
+        """Judge it, for the image `ref` of the store at `state`. Raises Refused or NotFound if none can be written."""
         if text == "-":
             raise UsageError(
                 "get: -o - is not supported, what is not yet whole must not flow on", "dfedge get REF -o FILE"
@@ -55,12 +57,21 @@ class Target:
         os.umask(mask)
         if path.is_dir() or text.endswith("/"):
             _check_writable(next(p for p in (path, *path.absolute().parents) if p.exists()))
-            return cls(path, True, force, mask, command)
+            return cls(path, True, force, mask, command, state)
         if not path.parent.is_dir():
             raise NotFound(f"{path}: the folder {path.parent} does not exist", f"mkdir -p {path.parent}")
         _check_writable(path.parent)
         _check_free(os.lstat(path) if os.path.lexists(path) else None, path, force, command)
-        return cls(path, False, force, mask, command)
+        return cls(path, False, force, mask, command, state)
+
+    def check_room(self, label: str, nbytes: int) -> None:
+        """Raises NoSpace where an image of so many bytes can't be written there; asked before it is fetched."""
+        place = next(path for path in (self.path, *self.path.absolute().parents) if path.is_dir())
+        folder = os.open(place, _FOLDER)
+        try:
+            _check_room(folder, self.state, place, label, nbytes)
+        finally:
+            os.close(folder)
 
     def write(self, files: Sequence[Wanted], label: str, fill: Fill) -> list[Path]:
         """Write the image's files and return where they are. Raises Refused, NoSpace or Corrupt."""
@@ -90,10 +101,7 @@ class Target:
         for wanted in files:
             with _parent(root, base, wanted.path, create=False) as (folder, name):
                 _check_free(_lstat(folder, name), base / wanted.path, self.force, self.command)
-        free = os.fstatvfs(root)
-        needed, available = sum(wanted.size for wanted in files), free.f_bavail * free.f_frsize
-        if needed > available:
-            raise NoSpace(f"{base}: {label} needs {size(needed)}, {size(available)} is free")
+        _check_room(root, self.state, base, label, sum(wanted.size for wanted in files))
         written = []
         for index, wanted in enumerate(files):
             with _parent(root, base, wanted.path, create=True) as (folder, name):
@@ -163,6 +171,27 @@ def _lstat(folder: int | None, name: str) -> os.stat_result | None:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
         return None
+
+
+def _check_room(folder: int, state: Path, place: Path, label: str, nbytes: int) -> None:
+    free = os.fstatvfs(folder)
+    available = free.f_bavail * free.f_frsize
+    if nbytes > available and not _shares_blocks(folder, state):
+        raise NoSpace(f"{place}: {label} needs {size(nbytes)}, {size(available)} is free", f"df -h {place}")
+
+
+def _shares_blocks(folder: int, state: Path) -> bool:
+    """Whether an output there shares the bytes of the file in the store, so that it takes none."""
+    from dfedge.store.output import reflink
+
+    try:
+        if state.stat().st_dev != os.fstat(folder).st_dev:
+            return False
+        here = f"/proc/self/fd/{folder}"
+        with tempfile.TemporaryFile(dir=here) as one, tempfile.TemporaryFile(dir=here) as other:
+            return reflink(one.fileno(), other.fileno())
+    except OSError:
+        return False
 
 
 def _check_free(found: os.stat_result | None, place: Path, force: bool, command: str) -> None:

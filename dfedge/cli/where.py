@@ -1,9 +1,9 @@
-"""dfedge where: who holds which share of an image, as far as this node has heard."""
+"""dfedge where: who holds which share of an image, as neighbours and their neighbours tell."""
 
 from argparse import ArgumentParser, Namespace
 from typing import Final
 
-from dfedge.cli.argument import add_ref
+from dfedge.cli.argument import add_ref, seconds
 from dfedge.cli.field import rows, short, whole, word
 from dfedge.cli.output import Output
 from dfedge.cli.reach import config_of, running_agent
@@ -15,15 +15,18 @@ EXAMPLE: Final = "dfedge where gateway:2.4.1"
 def arguments(parser: ArgumentParser) -> None:
     """Which image."""
     add_ref(parser)
+    parser.add_argument(
+        "--timeout", type=seconds, metavar="TIME", help="ask for at most this long who else has it (default: 2s)"
+    )
 
 
 def run(args: Namespace, out: Output) -> int:
     """List them."""
     with running_agent(config_of(args)) as agent:
-        answer = agent.call("where", {"ref": str(args.ref)})
+        answer = agent.call("where", {"ref": str(args.ref), "timeout": args.timeout})
     nodes = rows(answer, "nodes")
     table = out.table(
-        ["NODE", "IMAGE", ">HAS", ">MISSING", ">SHARE"],
+        ["NODE", "IMAGE", ">HAS", ">MISSING", ">SHARE", "CONNECTED"],
         [
             [
                 word(row, "name") or word(row, "node")[:12],
@@ -31,6 +34,7 @@ def run(args: Namespace, out: Output) -> int:
                 size(whole(row, "have_bytes")),
                 size(whole(row, "missing_bytes")),
                 _share(whole(row, "have_bytes"), whole(row, "missing_bytes")),
+                "yes" if row.get("connected") else "no",
             ]
             for row in nodes
         ],

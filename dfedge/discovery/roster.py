@@ -2,7 +2,7 @@
 
 import random
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final, Literal
@@ -19,6 +19,8 @@ HEARD_WAIT_S: Final = 10.0  # the longest wait once a proven peer is heard again
 PAUSE_S: Final = 0.25  # the shortest that next_dial() lets a caller sleep
 DIAL_S: Final = 30.0  # after this a dial of which we heard nothing counts as over
 MAX_NAME: Final = 63  # characters
+OURSELVES: Final = "that is this node"  # the reason at a listed address that is our own
+LOTS: Final = 16  # routes that one lot is drawn from; more would only cost
 
 Via = Literal["mdns", "static", "pex"]
 Address = tuple[str, int]
@@ -69,12 +71,18 @@ class _Route:
     proven: float | None = None  # when it last answered as the node it should be
     failures: int = 0
     not_before: float = 0.0
+    rests_until: float = 0.0
+    lot: float = 0.0  # the order among those who came due in one second: nodes that start together don't dial alike
     dialled: float | None = None  # since when a dial is under way
     reason: str = ""
 
     @property
     def key(self) -> Key:
         return (self.id, self.host, self.port)
+
+    @property
+    def due(self) -> float:
+        return max(self.not_before, self.rests_until)
 
     def is_dialling(self, now: float) -> bool:
         return self.dialled is not None and now - self.dialled < DIAL_S
@@ -113,7 +121,8 @@ class Roster:
         route = self._find(key)
         if route is None:
             if len(self) < self.capacity or self._evict(proven_too=False):
-                self._add(_Route(sighting.id, sighting.host, sighting.port, sighting.via, name, now, not_before=now))
+                where = (sighting.host, sighting.port)
+                self._add(_Route(sighting.id, *where, sighting.via, name, now, not_before=now, lot=self.rng.random()))
             return
         route.heard = now
         route.name = name or route.name
@@ -137,6 +146,23 @@ class Roster:
         route.proven, route.heard = now, now
         route.failures, route.not_before, route.dialled, route.reason = 0, 0.0, None, ""
         self._add(route)
+
+    def met(self, node: NodeId, address: Address, name: str, now: float) -> None:
+        """`node` dialled us and says that it listens there: hearsay, but enough to know whose a listed address is."""
+        self.proven(node, None, now)
+        static = self._static.get((None, *address))
+        if static is None or node == self.own:
+            self.heard(Sighting(node, *address, "pex", name), now)
+            return
+        route = self._settle(node, address, now)
+        route.name = route.name or name[:MAX_NAME]
+        route.failures, route.not_before, route.dialled, route.reason = 0, 0.0, None, ""
+        self._add(route)
+
+    def rest(self, node: NodeId, until: float) -> None:
+        """Leave a node alone for a while: we parted to make room for others."""
+        for route in self._by_id.get(node, {}).values():
+            route.rests_until = until
 
     def failed(self, address: Address, node: NodeId | None, reason: str, now: float) -> None:
         """A dial failed, or another node answered: wait 1 s, then twice as long each time, up to 5 minutes."""
@@ -173,36 +199,32 @@ class Roster:
             route.not_before = min(route.not_before, now)
             route.failures = min(route.failures, 1)
 
-    def dials(self, now: float, connected: Set[NodeId], limit: int) -> list[Candidate]:
-        """Choose whom to dial now, at most `limit`; each counts as under way until proven(), failed() or 30 s.
-
-        Proven addresses come first, then static ones, then hearsay in the order in which it came due; addresses that
-        never answered get at most 4 dials in any second. A node is dialled at one address at a time.
+    def offer(self, now: float, connected: Set[NodeId], is_near: Callable[[str], bool] = bool) -> "Offer":
+        """Who may be dialled now. Proven addresses come first, then static ones, then hearsay; of each kind those near
+        before others, and then in the order in which they came due.
         """
-        chosen: list[Candidate] = []
         busy = self._busy(now)
-        for route in sorted(self._ready(now, connected, busy), key=self._rank):
-            if len(chosen) >= limit:
-                break
-            # One at an address, one to a node: what was chosen a moment ago counts.
-            if (route.host, route.port) in busy.addresses or (route.id is not None and route.id in busy.nodes):
-                continue
-            if route.proven is None and not self._may_try(route, busy, now):
-                continue
-            route.dialled = now
-            busy.add(route)
-            chosen.append(Candidate(route.id, route.host, route.port))
-        return chosen
+        ready = sorted(self._ready(now, connected, busy), key=lambda route: self._rank(route, is_near))
+        return Offer(self, now, is_near, ready, busy)
+
+    def dials(self, now: float, connected: Set[NodeId], limit: int) -> list[Candidate]:
+        """Choose whom to dial now, at most `limit`, in that order."""
+        offer = self.offer(now, connected)
+        return [candidate for _ in range(limit) if (candidate := offer.take()) is not None]
 
     def next_dial(self, now: float, connected: Set[NodeId]) -> float | None:
         """In how many seconds (at least 0.25) dials() may have something; None when only news can change it."""
         busy = self._busy(now)
         times = [
-            now + DIAL_S if route.id is not None and route.id in busy.nodes else max(route.not_before, now)
+            now + DIAL_S if route.id is not None and route.id in busy.nodes else max(route.due, now)
             for route in self._routes()
             if (route.id is None or route.id not in connected) and not route.is_dialling(now)
         ]
         return max(PAUSE_S, min(times) - now) if times else None
+
+    def waiting(self, now: float, connected: Set[NodeId]) -> list[str]:
+        """The addresses of nodes that are not connected and may be dialled now."""
+        return [route.host for route in self._ready(now, connected, self._busy(now)) if route.id is not None]
 
     def views(self, now: float) -> list[View]:
         """Every node and every nameless address, proven ones first."""
@@ -220,7 +242,7 @@ class Roster:
                     via=tuple(dict.fromkeys(route.via for route in routes)),
                     reason=next((route.reason for route in routes if route.reason), ""),
                     last_seen=latest.heard,
-                    retry_s=max(0.0, min(route.not_before for route in routes) - now),
+                    retry_s=max(0.0, min(route.due for route in routes) - now),
                 )
             )
         return found
@@ -252,7 +274,7 @@ class Roster:
     def _pause_own(self, address: Address, now: float) -> None:
         """One list of peers for the whole fleet names us too."""
         if (route := self._find((None, *address))) is not None:
-            route.dialled, route.reason = None, "that is this node"
+            route.dialled, route.reason = None, OURSELVES
             route.not_before = now + LONGEST_WAIT_S
 
     def _list(self, sighting: Sighting, now: float) -> None:
@@ -309,13 +331,15 @@ class Roster:
     def _ready(self, now: float, connected: Set[NodeId], busy: "_Busy") -> Iterator[_Route]:
         for route in self._routes():
             unwanted = route.id is not None and (route.id in connected or route.id in busy.nodes)
-            if route.not_before <= now and not unwanted and not route.is_dialling(now):
+            if route.due <= now and not unwanted and not route.is_dialling(now):
                 yield route
 
     @staticmethod
-    def _rank(route: _Route) -> tuple[bool, float, bool, float]:
+    def _rank(route: _Route, is_near: Callable[[str], bool] = bool) -> tuple[int, bool, float, bool, float, float]:
         # Hearsay in the order in which it came due: a flood of news never overtakes those who wait.
-        return (route.proven is None, -(route.proven or 0.0), route.via != "static", route.not_before)
+        listed = route.via == "static"
+        kind = 0 if route.proven is not None else 1 if listed else 2
+        return kind, not is_near(route.host), -(route.proven or 0.0), not listed, route.not_before // 1.0, route.lot
 
     def _may_try(self, route: _Route, busy: "_Busy", now: float) -> bool:
         if len(self._recent) == UNPROVEN_PER_S and now - self._recent[0] < 1.0:
@@ -324,6 +348,38 @@ class Roster:
             return False
         self._recent.append(now)
         return True
+
+
+@dataclass(slots=True)
+class Offer:
+    """The addresses that may be dialled now, best first. A node is dialled at one address at a time."""
+
+    _roster: Roster
+    _now: float
+    _is_near: Callable[[str], bool]
+    _ready: list[_Route]
+    _busy: "_Busy"
+
+    def take(self, *, by_lot: bool = False, far: bool = False) -> Candidate | None:
+        """The next to dial; it counts as under way until proven(), failed() or 30 s. `by_lot` draws from all alike,
+        `far` takes those first that are not near. Addresses that never answered get at most 4 dials in any second.
+        """
+        first: Iterator[_Route] = iter(())
+        if by_lot:
+            first = iter(self._roster.rng.sample(self._ready, min(LOTS, len(self._ready))))
+        elif far:
+            first = (route for route in self._ready if not self._is_near(route.host))
+        for route in chain(first, self._ready):
+            # One at an address, one to a node: what was taken a moment ago counts.
+            if (route.host, route.port) in self._busy.addresses or (
+                route.id is not None and route.id in self._busy.nodes
+            ):
+                continue
+            if route.proven is not None or self._roster._may_try(route, self._busy, self._now):
+                route.dialled = self._now
+                self._busy.add(route)
+                return Candidate(route.id, route.host, route.port)
+        return None
 
 
 @dataclass(slots=True)

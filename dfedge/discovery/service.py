@@ -24,13 +24,21 @@ UNFINISHED: Final = 64  # names of which we heard, but not yet where they are
 RESOLVE_MS: Final = 2000
 RESOLVERS: Final = 4
 LOOKS_PER_S: Final = 200  # instances looked at; each costs 0.1 ms, and a liar on the LAN can name thousands a second
-REPEAT_S: Final = 60.0  # between announcements, and a second more for each node: a network that healed says nothing
+REPEAT_S: Final = 60.0  # between announcements of a lone node; a network that healed says nothing
+LONGEST_REPEAT_S: Final = 1800.0  # with its spread under 3,375 s, when others would ask whether we are still there
 
 log = logging.getLogger("dfedge.discovery")
 
 
 class Clash(Exception):
     """Another node has our instance name."""
+
+
+def repeat_after(nodes: int, share: float) -> float:
+    """Seconds between a node's announcements where it hears of `nodes` others: the fleet's are at most about one a
+    second however large it is, until at 1,740 nodes the longest is reached. `share`, 0 to 1, spreads the nodes.
+    """
+    return min(REPEAT_S + nodes, LONGEST_REPEAT_S) * (0.75 + 0.5 * share)
 
 
 class Service:
@@ -137,7 +145,7 @@ class Service:
         inner = self._zeroconf.zeroconf
         share = int.from_bytes(self._text.id[:4].encode()) % 1000 / 1000  # spreads the nodes, and needs no randomness
         while True:
-            await anyio.sleep((REPEAT_S + len(self._ids)) * (0.75 + 0.5 * share))
+            await anyio.sleep(repeat_after(len(self._ids), share))
             inner.async_send(inner.generate_service_broadcast(info, None))
             self._remind()
 

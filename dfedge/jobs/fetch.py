@@ -6,13 +6,15 @@ from typing import Final
 
 import anyio
 
-from dfedge.core.errors import TimedOut
+from dfedge.core.errors import NoSpace, Refused, TimedOut
+from dfedge.core.image.manifest import Manifest
 from dfedge.core.image.name import Ref
 from dfedge.core.seams import Clock, ImageId, NodeId
 from dfedge.core.units import duration, size
 from dfedge.core.wire.message import Entry
 from dfedge.jobs.offer import offer_held
 from dfedge.jobs.resolve import Resolved, Resolver
+from dfedge.store.partial import PartialImage
 from dfedge.store.store import Store
 from dfedge.transfer.drive import Drive
 from dfedge.transfer.peers import Peers
@@ -77,30 +79,51 @@ class Fetcher:
         self._resolver = resolver
         self._clock = clock
 
-    async def fetch(self, ref: Ref, timeout: float | None, report: Callable[[Progress], Awaitable[None]]) -> Fetched:
+    async def fetch(
+        self,
+        ref: Ref,
+        timeout: float | None,
+        report: Callable[[Progress], Awaitable[None]],
+        *,
+        one_file: bool = False,
+    ) -> Fetched:
         """Fetch an image into the store. `report` hears of the progress, four times a second.
 
-        `timeout` bounds, in seconds, the wait for somebody who holds it and any standstill.
+        `timeout` bounds, in seconds, the wait for somebody who holds it and any standstill. With `one_file` an image of
+        any other number of files is refused before it is begun.
         Raises NotFound, NoPeers, Refused, Untrusted, NoSpace, Corrupt (our disk), TimedOut; what was proven is kept.
         """
         start = self._clock()
         found = await self._resolver.resolve(ref, timeout)
+        if one_file:
+            _refuse_many(found.manifest)
         image, manifest = found.image, found.manifest
-        with self._store.lease(image):
-            partial = await self._store.begin(manifest, found.raw, found.signature, found.signer)
+        with self._store.lease(image, "being fetched"):
+            partial = await self._begin(found)
+            reused = partial.held_bytes
+            offer_held(self._store, self._peers)  # what made room for it is no longer here
             if partial.holds.complete:
                 await partial.finish()
                 offer_held(self._store, self._peers)
                 return self._result(found, start, manifest.size, None)
             with self._swarms.fetching(image, partial) as drive:
-                meter = _Meter(found, drive, partial.reused, self._clock, self._peers)
+                meter = _Meter(found, drive, reused, self._clock, self._peers)
                 await self._watch(found, drive, meter, timeout or STALL, report)
                 if drive.failure is not None:
                     raise drive.failure
                 await partial.finish()
                 drive.store = self._store.open_image(image)
             offer_held(self._store, self._peers)
-            return self._result(found, start, partial.reused, drive)
+            return self._result(found, start, reused, drive)
+
+    async def _begin(self, found: Resolved) -> PartialImage:
+        arguments = (found.manifest, found.raw, found.signature, found.signer)
+        try:
+            return await self._store.begin(*arguments)
+        except NoSpace:
+            if not await self._swarms.retire_idle():
+                raise
+        return await self._store.begin(*arguments)
 
     async def _watch(
         self,
@@ -152,6 +175,12 @@ class Fetcher:
             peers=tuple(drive.fetched.items()) if drive else (),
             bad_pieces=tuple(drive.bad) if drive else (),
         )
+
+
+def _refuse_many(manifest: Manifest) -> None:
+    if len(manifest.files) != 1:
+        label = f"{manifest.name}:{manifest.version}"
+        raise Refused(f"{label}: has {len(manifest.files):,} files; give a folder", f"dfedge get {label} -o DIR/")
 
 
 class _Meter:

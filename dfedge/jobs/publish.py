@@ -61,7 +61,7 @@ async def publish(
     _check(name, version, files)
     total = sum(offered.size for offered in files)
     length = piece_size(total, max(nodes, len(peers) + 1))
-    stage = await store.stage(total)
+    stage = await store.stage(total, len(files))
     try:
         entries: list[FileEntry] = []
         for number, offered in enumerate(files):

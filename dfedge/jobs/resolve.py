@@ -101,6 +101,19 @@ class Resolver:
         who = "the one peer has it not" if connected == 1 else f"none of {connected} peers has it"
         raise NotFound(f"{ref}: {who}{held}", "dfedge peers")
 
+    def held(self, image: ImageId) -> Resolved:
+        """An image whose manifest is here, whole or not. Raises NotFound, or Untrusted where it is trusted no more."""
+        files = self._store.manifest_files(image)
+        resolved = self._check(image, files, Ref(digest=image.hex())) if files else None
+        if resolved is None:
+            raise NotFound(f"{short_digest(image)}: its manifest is not in this store", "dfedge ls")
+        return resolved
+
+    def seek(self, image: ImageId) -> None:
+        """Ask the neighbours who holds an image; who is found is dialled."""
+        if self._network:
+            self._gossip.seek(Ref(digest=image.hex()))
+
     def nearest(self, ref: Ref) -> list[str]:
         """The names most like a reference, of those that we or peers hold."""
         ours = {f"{image.name}:{image.version}" for image in self._store.images()}

@@ -17,7 +17,10 @@ REPAIR_TIMEOUT: Final = 60.0  # seconds to find somebody who holds what is bad h
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """How many pieces were read, which were bad, how many of those are good again, and what lacks pieces still."""
+    """How many pieces were read, which were bad, how many were fetched anew, and what lacks pieces still.
+
+    Those fetched anew are what was found bad now, or by an earlier command or an upload, or never came.
+    """
 
     checked: int
     bad: tuple[tuple[ImageId, int], ...]
@@ -49,8 +52,10 @@ async def verify(
     repaired = 0
     if repair:
         for stored in _lacking(store, image):
+            holds = store.open_image(stored.image).holds
+            lacking = holds.count - len(holds)
             await fetcher.fetch(Ref(digest=stored.image.hex()), REPAIR_TIMEOUT, _silent)
-            repaired += sum(where == stored.image for where, _ in found.bad)
+            repaired += lacking
     return Verified(found.checked, tuple(found.bad), repaired, _lacking(store, image))
 
 

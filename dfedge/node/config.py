@@ -14,11 +14,15 @@ from typing import Any, Final
 from dfedge.core.errors import UsageError
 from dfedge.core.image.name import check_name
 from dfedge.node.configfile import Found, Setting, files, read_environment, read_file
-from dfedge.node.kind import DURATION, FLAG, RATE, SIZE, TEXT, TEXTS, checked, whole_number
+from dfedge.node.kind import DURATION, FLAG, PERCENT, RATE, SIZE, TEXT, TEXTS, checked, or_off, whole_number
+from dfedge.node.sense import contradictions
 
 DEFAULT_PORT: Final = 7411
 CONFIG_FILE: Final = Path("/etc/dfedge/dfedge.toml")
 MIB: Final = 1024 * 1024
+DAY: Final = 86_400.0  # seconds
+MIN_SCRUB: Final = 1.0  # seconds
+MAX_SCRUB: Final = 3650 * DAY  # seconds
 
 _LABEL: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _PEER: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?\]|[A-Za-z0-9_][A-Za-z0-9._-]*)(?::(\d{1,5}))?")
@@ -47,6 +51,9 @@ class StoreConfig:
 
     quota: int | None  # bytes
     keep_free: int  # bytes
+    evict_from: int  # per cent of what it may hold
+    evict_to: int
+    scrub: float | None  # seconds in which everything is read again once
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +134,12 @@ def _peer(text: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def _scrub(seconds: float) -> float:
+    if not MIN_SCRUB <= seconds <= MAX_SCRUB:
+        raise ValueError(f'{seconds:,.0f} s is not from 1 s to 10 years; write a duration as in "30d", or "off"')
+    return seconds
+
+
 _ARGV: Final = TEXTS
 _TABLE: Final = (
     Setting("node.name", checked(TEXT, _name), None, "what this node is called; none: what its enrolment says"),
@@ -136,6 +149,11 @@ _TABLE: Final = (
     Setting("discovery.peers", checked(TEXTS, _peer), (), "peers that multicast can't reach, host:port"),
     Setting("store.quota", SIZE, None, "the most bytes the store may hold; none: what the disk has"),
     Setting("store.keep_free", SIZE, 256 * MIB, "bytes of the disk that are never used"),
+    Setting("store.evict_from", PERCENT, 95, "how full the store may be, of what it may hold, before images go"),
+    Setting("store.evict_to", PERCENT, 85, "how full it is when no more need go"),
+    Setting(
+        "store.scrub", or_off(DURATION, _scrub), 30 * DAY, 'in what time all of the store is read again once, or "off"'
+    ),
     Setting("throttle.enabled", FLAG, True, "stay out of the way of the node's own work"),
     Setting("throttle.max_up", RATE, None, "the most to send, per second"),
     Setting("throttle.max_down", RATE, None, "the most to receive, per second"),
@@ -160,7 +178,9 @@ def find(main: Path | None, environ: Mapping[str, str]) -> tuple[dict[str, Found
         found |= values
         errors += wrong
     values, wrong = read_environment(environ, SETTINGS)
-    return found | values, errors + wrong
+    found |= values
+    defaults = {key: setting.default for key, setting in SETTINGS.items()}
+    return found, [*errors, *wrong, *contradictions(found, defaults)]
 
 
 def load(
@@ -193,7 +213,13 @@ def load(
     return Config(
         node=NodeConfig(values["node.name"], values["node.listen"]),
         discovery=DiscoveryConfig(values["discovery.mdns"], values["discovery.interfaces"], values["discovery.peers"]),
-        store=StoreConfig(values["store.quota"], values["store.keep_free"]),
+        store=StoreConfig(
+            values["store.quota"],
+            values["store.keep_free"],
+            values["store.evict_from"],
+            values["store.evict_to"],
+            values["store.scrub"],
+        ),
         throttle=ThrottleConfig(values["throttle.enabled"], values["throttle.max_up"], values["throttle.max_down"]),
         follow=FollowConfig(values["follow.channels"]),
         hooks=HooksConfig(

@@ -58,6 +58,16 @@ def whole_number(lowest: int, highest: int) -> Kind:
     return Kind(read, read_text)
 
 
+def percent(lowest: int, highest: int) -> Kind:
+    """A whole number of per cent, with the sign or without."""
+    number = whole_number(lowest, highest)
+
+    def read_text(text: str) -> object:
+        return number.read_text(text.removesuffix("%").strip())
+
+    return Kind(lambda value: read_text(value) if isinstance(value, str) else number.read(value), read_text)
+
+
 def _measure(parse: Callable[[str], object], what: str, *, bare: bool) -> Kind:
     """A quantity with its unit in a text; where a `bare` number has a plain meaning (bytes, seconds), that too."""
 
@@ -80,9 +90,22 @@ def checked(kind: Kind, check: Callable[[str], object]) -> Kind:
     return Kind(lambda value: apply(kind.read(value)), lambda text: apply(kind.read_text(text)))
 
 
+def or_off(kind: Kind, check: Callable[[float], object] = lambda value: value) -> Kind:
+    """`kind`, a duration put through `check`, or "off", whose value is none."""
+
+    def apply(value: object) -> object:
+        return check(value) if isinstance(value, float) else value
+
+    return Kind(
+        lambda value: None if value is False or value == "off" else apply(kind.read(value)),
+        lambda text: None if text.strip().lower() == "off" else apply(kind.read_text(text)),
+    )
+
+
 FLAG: Final = Kind(_flag, _flag_text)
 TEXT: Final = Kind(_text, _text)
 TEXTS: Final = Kind(_texts, _texts_text)
+PERCENT: Final = percent(1, 100)
 SIZE: Final = _measure(parse_size, 'a size; write one as in "10 GiB"', bare=True)
 RATE: Final = _measure(parse_rate, 'a rate; write a size per second, as in "10 MB/s" or "50 Mbit/s"', bare=False)
 DURATION: Final = _measure(parse_duration, 'a duration; write one as in "10m" or "1h 30m"', bare=True)

@@ -3,13 +3,16 @@
 import base64
 import binascii
 import os
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dfedge.core.errors import NotFound, Refused, Untrusted, UsageError
 from dfedge.core.image.name import Ref
 from dfedge.core.units import full_digest
+from dfedge.jobs.collect import collect
 from dfedge.jobs.fetch import Fetched, Progress
+from dfedge.jobs.locate import WITHIN, locate
 from dfedge.jobs.offer import offer_held
 from dfedge.jobs.publish import Offered, publish
 from dfedge.jobs.verify import verify
@@ -17,6 +20,7 @@ from dfedge.node.control import Call, Handler
 from dfedge.node.controlframe import Document
 from dfedge.node.view import View, image_row
 from dfedge.store.catalogue import StoredImage
+from dfedge.store.eviction import total
 
 if TYPE_CHECKING:
     from dfedge.node.wiring import Node
@@ -60,8 +64,12 @@ class _Verbs:
         return self._view.images()
 
     async def where(self, params: Document, _call: Call) -> Document:
-        ref = _ref(params)
-        document = self._view.where(ref)
+        ref, within = _ref(params), _timeout(params, "where")
+        node, document = self._node, self._view.where(ref)
+        if node.network:
+            known = bool(document["nodes"])
+            limit = WITHIN if within is None else within
+            document = self._view.where(ref, await locate(ref, limit, node.gossip, time.monotonic, known=known))
         if not document["nodes"]:
             near = ", ".join(self._node.resolver.nearest(ref))
             raise NotFound(f"{ref}: no node that we know of holds it" + (f"; nearest are {near}" if near else ""))
@@ -85,6 +93,7 @@ class _Verbs:
                     f"{image.name}:{image.version}: it is pinned", f"dfedge unpin {image.name}:{image.version}"
                 )
             return {**image_row(image), "dry_run": True}
+        await self._node.mender.let_go(image.image)
         await self._node.swarms.retire(image.image)
         freed = await self._node.store.remove(image.image)
         offer_held(self._node.store, self._node.peers)
@@ -102,18 +111,19 @@ class _Verbs:
 
     async def gc(self, params: Document, _call: Call) -> Document:
         dry = params.get("dry_run") is True
-        gone = await self._node.store.collect(dry_run=dry)
-        offer_held(self._node.store, self._node.peers)
+        cleared = await collect(self._node.store, self._node.peers, dry_run=dry)
         return {
-            "freed": sum(evicted.nbytes for evicted in gone),
+            "freed": total(cleared.gone).nbytes,
+            "because": cleared.because,
+            "short": cleared.short,
             "images": [
                 {
                     "image": full_digest(evicted.image) if evicted.image else None,
                     "name": evicted.label,
-                    "bytes": evicted.nbytes,
+                    "bytes": evicted.room.nbytes,
                     "reason": evicted.reason,
                 }
-                for evicted in gone
+                for evicted in cleared.gone
             ],
             "dry_run": dry,
         }
@@ -121,15 +131,16 @@ class _Verbs:
     async def verify(self, params: Document, _call: Call) -> Document:
         image = self._one(_ref(params)) if params.get("ref") else None
 
-        done = await verify(
-            image.image if image else None,
-            repair=params.get("repair") is True,
-            rebuild_index=params.get("rebuild_index") is True,
-            store=self._node.store,
-            peers=self._node.peers,
-            swarms=self._node.swarms,
-            fetcher=self._node.fetcher,
-        )
+        with self._node.mender.paused():  # so that what is repaired is counted once
+            done = await verify(
+                image.image if image else None,
+                repair=params.get("repair") is True,
+                rebuild_index=params.get("rebuild_index") is True,
+                store=self._node.store,
+                peers=self._node.peers,
+                swarms=self._node.swarms,
+                fetcher=self._node.fetcher,
+            )
         bad = [{"image": full_digest(image), "piece": piece} for image, piece in done.bad]
         lacking = [image_row(image) for image in done.lacking]
         return {
@@ -143,10 +154,7 @@ class _Verbs:
     # Getting and giving
 
     async def get(self, params: Document, call: Call) -> Document:
-        ref = _ref(params)
-        timeout = params.get("timeout")
-        if timeout is not None and not (isinstance(timeout, (int, float)) and timeout > 0):
-            raise UsageError(f"get {ref}: timeout {timeout!r} is not a number of seconds")
+        ref, timeout = _ref(params), _timeout(params, "get")
         await call.emit({"type": "start", "ref": str(ref)})
         told = False
 
@@ -155,7 +163,8 @@ class _Verbs:
             await call.emit(_progress("progress" if told else "manifest", progress))
             told = True
 
-        fetched = await self._node.fetcher.fetch(ref, float(timeout) if timeout is not None else None, report)
+        one_file = params.get("one_file") is True
+        fetched = await self._node.fetcher.fetch(ref, timeout, report, one_file=one_file)
         return self._fetched(fetched)
 
     def _fetched(self, fetched: Fetched) -> Document:
@@ -259,6 +268,15 @@ def _bytes(params: Document, key: str) -> bytes:
         return base64.b64decode(str(params.get(key)), validate=True)
     except binascii.Error as error:
         raise Untrusted(f"{key}: not base64") from error
+
+
+def _timeout(params: Document, verb: str) -> float | None:
+    timeout = params.get("timeout")
+    if timeout is None:
+        return None
+    if not (isinstance(timeout, (int, float)) and timeout > 0):
+        raise UsageError(f"{verb} {params.get('ref')}: timeout {timeout!r} is not a number of seconds")
+    return float(timeout)
 
 
 def _close(fds: list[int]) -> None:

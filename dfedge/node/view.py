@@ -2,16 +2,20 @@
 
 import json
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from dfedge import __version__
 from dfedge.core.image.name import Ref
 from dfedge.core.seams import ImageId, NodeId
 from dfedge.core.units import full_digest
+from dfedge.discovery.roster import OURSELVES
 from dfedge.discovery.roster import View as Sighted
+from dfedge.jobs.mend import Damage
 from dfedge.node.controlframe import Document
 from dfedge.store.catalogue import StoredImage
 from dfedge.transfer.drive import Drive
+from dfedge.transfer.gossip import Holding
 from dfedge.transfer.peers import Peer
 
 if TYPE_CHECKING:
@@ -50,10 +54,24 @@ class View:
             "store": {
                 "path": str(node.config.state_dir),
                 "bytes": usage.bytes,
-                "quota": usage.quota or 0,
+                "quota": usage.limits.quota or 0,
+                "keep_free": usage.limits.keep_free,
+                "limit": max(0, usage.limit),
                 "free": usage.free,
+                "inodes_free": usage.inodes,
+                "evicted": {
+                    "images": node.store.evicted.images,
+                    "bytes": node.store.evicted.nbytes,
+                    "last": node.store.evicted.label,
+                    "because": node.store.evicted.because,
+                },
             },
-            "warnings": list(node.trust.warnings),
+            "scrub": {
+                "every": node.config.store.scrub,
+                "last": _rfc3339(node.store.scrubber.state.at) if node.store.scrubber.state.at else None,
+            },
+            "rot": [_damage(damage) for damage in node.mender.damages],
+            "warnings": [*node.trust.warnings, *node.doubts],
         }
 
     def degraded(self) -> str | None:
@@ -63,9 +81,15 @@ class View:
             return "this node is revoked: no node of the fleet speaks with it; enroll it anew"
         if node.store.degraded:
             return node.store.degraded
+        if node.store.shortage:
+            return node.store.shortage
         if node.peers.clones:
             names = ", ".join(sorted(self.name(clone) for clone in node.peers.clones))
             return f"two nodes run under one key: {names}"
+        if node.mender.open:
+            damage = node.mender.open[0]
+            pieces, files = sum(damage.files.values()), ", ".join(damage.files)
+            return f"{damage.label}: {pieces} pieces of {files} have rotted and are not repaired yet: {damage.trouble}"
         return None
 
     def healthy(self) -> bool:
@@ -113,8 +137,14 @@ class View:
         sighted = {view.id: view for view in views if view.id is not None}
         rows = [self._connected(peer, sighted.get(peer.connection.id)) for peer in self._node.peers]
         known = self._node.peers.ids
-        rows += [self._sighted(view, now) for view in views if view.id is None or view.id not in known]
-        unseen = self._node.blame.banned(now) - known - sighted.keys()
+        reached = {peer.listens for peer in self._node.peers}
+        rows += [
+            self._sighted(view, now)
+            for view in views
+            if view.reason != OURSELVES
+            and (view.id not in known if view.id is not None else not reached.intersection(view.addresses))
+        ]
+        unseen = self._node.blame.banned(now).keys() - known - sighted.keys()
         rows += [self._sighted(Sighted(node, "", (), ("pex",), "", now, 0.0), now) for node in sorted(unseen)]
         return {"peers": rows}
 
@@ -125,7 +155,7 @@ class View:
             "id": connection.id,
             "name": connection.name,
             "labels": dict(connection.record.labels) if connection.record else {},
-            "addresses": [connection.address],
+            "addresses": [_written(*address)] if (address := peer.listens) else [],
             "via": sighted.via[0] if sighted else "inbound",
             "state": "snubbed" if snub else "connected",
             "reason": self.named(snub),
@@ -141,7 +171,7 @@ class View:
         return {
             "id": view.id,
             "name": view.name,
-            "addresses": [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in view.addresses],
+            "addresses": [_written(*address) for address in view.addresses],
             "via": view.via[0],
             "state": state,
             "reason": ban.reason if ban else view.reason,
@@ -157,8 +187,8 @@ class View:
         """What the store holds."""
         return {"images": [image_row(image) for image in self._node.store.images()]}
 
-    def where(self, ref: Ref) -> Document:
-        """Who holds which share, as far as we have heard; ourselves first."""
+    def where(self, ref: Ref, hearsay: Iterable[Holding] = ()) -> Document:
+        """Who holds which share: ourselves, those that we are connected to, and `hearsay` of the others."""
         node = self._node
         rows = [
             _share(node.trust.own_id, node.trust.own.name, image.image, image.held, image.size)
@@ -170,6 +200,11 @@ class View:
                 if ref.matches(entry.image, entry.name, entry.version):
                     connection = peer.connection
                     rows.append(_share(connection.id, connection.name, entry.image, entry.held, entry.size))
+        rows += [
+            {**_share(held.node, held.name, held.image, held.held, held.size), "connected": False}
+            for held in sorted(hearsay, key=lambda held: held.name)
+            if node.peers.get(held.node) is None and held.node != node.trust.own_id
+        ]
         return {"nodes": rows}
 
     def why(self, ref: Ref | None) -> Document:
@@ -200,6 +235,20 @@ class View:
         }
 
 
+def _damage(damage: Damage) -> Document:
+    """What rotted, for scripts."""
+    return {
+        "image": full_digest(damage.image),
+        "name": damage.name,
+        "version": damage.version,
+        "files": [{"path": path, "pieces": pieces} for path, pieces in damage.files.items()],
+        "found": _rfc3339(damage.found),
+        "repaired": _rfc3339(damage.mended) if damage.mended is not None else None,
+        "repaired_from": list(damage.sources),
+        "trouble": damage.trouble or None,
+    }
+
+
 def image_row(image: StoredImage) -> Document:
     """An image of the store, for scripts."""
     return {
@@ -215,7 +264,18 @@ def image_row(image: StoredImage) -> Document:
 
 
 def _share(node: NodeId, name: str, image: ImageId | bytes, held: int, size: int) -> Document:
-    return {"node": node, "name": name, "image": full_digest(image), "have_bytes": held, "missing_bytes": size - held}
+    return {
+        "node": node,
+        "name": name,
+        "image": full_digest(image),
+        "have_bytes": held,
+        "missing_bytes": size - held,
+        "connected": True,
+    }
+
+
+def _written(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _means(ref: Ref | None, drive: Drive) -> bool:

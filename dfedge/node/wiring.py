@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import anyio
@@ -20,15 +21,20 @@ from dfedge.core.wire.message import PROTOCOL, Hello
 from dfedge.discovery.mdns import Mdns
 from dfedge.discovery.roster import Roster
 from dfedge.discovery.static import parse
+from dfedge.jobs.collect import keep_room
 from dfedge.jobs.connect import Mesh
 from dfedge.jobs.fetch import Fetcher
+from dfedge.jobs.mend import Mender
 from dfedge.jobs.offer import offer_held
 from dfedge.jobs.resolve import Resolver
+from dfedge.jobs.scrub import Scrub
 from dfedge.node import control, process
 from dfedge.node.config import Config
 from dfedge.node.notify import Notifier
+from dfedge.node.sense import doubts
 from dfedge.node.verbs import handlers
 from dfedge.node.view import View
+from dfedge.store.eviction import Watermarks
 from dfedge.store.store import Store
 from dfedge.throttle.limiter import Limiter
 from dfedge.transfer import listener as listening
@@ -79,12 +85,15 @@ class Node:
     down: Limiter
     roster: Roster
     mesh: Mesh
+    gossip: Gossip
     mdns: Mdns | None
     resolver: Resolver
     fetcher: Fetcher
+    mender: Mender
     network: bool
     started: float = field(default_factory=time.monotonic)
     listen: str = ""
+    doubts: Sequence[str] = ()  # settings that this host can't keep
 
 
 def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> Node:
@@ -105,7 +114,7 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
     peers = Peers(trust, uplink, blame, hello, rng)
     roster = Roster(trust.own_id, rng)
     listed = [parse(peer) for peer in config.discovery.peers]
-    mesh = Mesh(roster, peers, trust, time.monotonic, listed)
+    mesh = Mesh(roster, peers, trust, time.monotonic, listed, rng)
     gossip = Gossip(trust, peers, mesh.told, time.monotonic, rng)
     swarms = Swarms(trust, peers, gossip, StoreShelf(store), uplink, down, blame, time.monotonic, rng, policy)
     peers.members = swarms
@@ -133,9 +142,11 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
         down=down,
         roster=roster,
         mesh=mesh,
+        gossip=gossip,
         mdns=mdns,
         resolver=resolver,
         fetcher=fetcher,
+        mender=Mender(store, peers, swarms, resolver, trust.now, time.monotonic),
         network=network,
     )
 
@@ -161,9 +172,14 @@ def _mdns(config: Config, trust: NodeTrust, mesh: Mesh) -> Mdns:
 async def run(config: Config, network: bool, on_ready: Callable[[], None] | None, stop: anyio.Event) -> None:
     """Open the rooms, run the node until `stop` is set, and close them; see `node.agent.run_agent`."""
     trust = NodeTrust.open(config.state_dir)
-    store = Store.open(config.state_dir, config.store.quota, config.store.keep_free, trust.now)
+    wanted = config.store
+    marks = Watermarks(wanted.evict_from, wanted.evict_to)
+    store = Store.open(config.state_dir, wanted.quota, wanted.keep_free, trust.now, marks)
     try:
         node = build(config, store, trust, network=network)
+        node.doubts = doubts(config)
+        for doubt in node.doubts:
+            log.warning("doubtful setting=%r", doubt)
         offer_held(store, node.peers)
         await _run(node, on_ready, stop)
     finally:
@@ -195,6 +211,11 @@ async def _start(node: Node, view: View, tasks: anyio.abc.TaskGroup) -> None:
     tasks.start_soon(node.swarms.run)
     if not node.network:
         return
+    tasks.start_soon(keep_room, node.store, node.peers, node.swarms)
+    tasks.start_soon(node.mender.run)
+    if node.config.store.scrub is not None:
+        scrub = Scrub(node.store, node.config.store.scrub, partial(_is_busy, node.peers), node.trust.now, _boottime)
+        tasks.start_soon(scrub.run)
     host, port = node.config.node.listen
     sockets = listening.bind(host, port)
     node.listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -203,6 +224,15 @@ async def _start(node: Node, view: View, tasks: anyio.abc.TaskGroup) -> None:
     tasks.start_soon(node.mesh.run)
     if node.mdns is not None:
         tasks.start_soon(node.mdns.run)
+
+
+def _is_busy(peers: Peers) -> bool:
+    return any(peer.is_busy for peer in peers)
+
+
+def _boottime() -> float:
+    """Seconds that also pass while the board sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 async def _stay_small(drives: Callable[[], Sequence[object]]) -> None:

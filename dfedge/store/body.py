@@ -4,12 +4,15 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from mmap import PAGESIZE
 from threading import Lock
 from typing import Final, TypeVar
 
 from anyio import from_thread
 
-CHUNK: Final = 1024 * 1024  # bytes read at once while hashing
+from dfedge.core.seams import Bytes
+from dfedge.store.hole import CHUNK, data_from, zero_digest, zeros
+
 MOST_VECTORS: Final = 512  # blocks in one write; the kernel takes 1,024
 
 T = TypeVar("T")
@@ -48,7 +51,7 @@ class Body:
             self.prefix_bytes = 0
             self.prefix_pieces = 0  # how many pieces of the first copy that is
 
-    def extend_prefix(self, pieces: Iterator[tuple[int, Sequence[bytes]]]) -> None:
+    def extend_prefix(self, pieces: Iterator[tuple[int, Sequence[Bytes]]]) -> None:
         """Hash proven pieces of the first copy, given as (piece, its bytes), while they continue the beginning."""
         if not self.prefix_lock.acquire(blocking=False):
             return  # another worker is at it; what it leaves is read at the end
@@ -76,15 +79,19 @@ class Body:
         return (piece for copy in self.copies for piece in copy)
 
 
-def chunks(fd: int, offset: int, length: int) -> Iterator[bytes]:
-    """Read a range bit by bit; it ends early where the file does."""
-    while length > 0:
-        data = os.pread(fd, min(CHUNK, length), offset)
-        if not data:
-            return
-        yield data
-        offset += len(data)
-        length -= len(data)
+def chunks(fd: int, offset: int, length: int) -> Iterator[Bytes]:
+    """Read a range bit by bit, holes without reading; it ends early where the file does."""
+    end = offset + length
+    while offset < end:
+        data_at = data_from(fd, offset, end)
+        yield from zeros(data_at - offset)
+        offset = data_at
+        if offset < end:
+            data = os.pread(fd, min(CHUNK, end - offset), offset)
+            if not data:
+                return
+            yield data
+            offset += len(data)
 
 
 def while_wanted(parts: Iterable[T]) -> Iterator[T]:
@@ -96,13 +103,25 @@ def while_wanted(parts: Iterable[T]) -> Iterator[T]:
 
 def hash_range(fd: int, offset: int, length: int) -> bytes:
     """SHA-256 of a range."""
+    if length and data_from(fd, offset, offset + length) == offset + length:
+        return zero_digest(length)
     digest = hashlib.sha256()
     for data in chunks(fd, offset, length):
         digest.update(data)
     return digest.digest()
 
 
-def write_all(fd: int, blocks: Sequence[bytes | memoryview], offset: int) -> None:
+def hash_cold(fd: int, offset: int, length: int) -> bytes:
+    """SHA-256 of a range as the disk has it, not the page cache; nothing of it stays in the cache."""
+    first = offset - offset % PAGESIZE
+    whole = -(-(offset + length) // PAGESIZE) * PAGESIZE - first
+    os.posix_fadvise(fd, first, whole, os.POSIX_FADV_DONTNEED)
+    digest = hash_range(fd, offset, length)
+    os.posix_fadvise(fd, first, whole, os.POSIX_FADV_DONTNEED)
+    return digest
+
+
+def write_all(fd: int, blocks: Sequence[Bytes], offset: int) -> None:
     """Write blocks one after the other from `offset` on, however little the kernel takes at once."""
     left = [memoryview(block) for block in blocks if block]
     while left:

@@ -38,6 +38,7 @@ class Catalogue:
         self._uses: dict[ImageId, float] = {}  # not yet written
         self.shelf = Shelf(layout.manifests)
         self.rows: dict[ImageId, Row] = {}
+        self.damaged: set[ImageId] = set()  # whole, says the index, but at the start files of theirs were gone
         self.index = Index.open(layout.index)
         self.shelf.clean()
         self._reconcile()
@@ -58,6 +59,8 @@ class Catalogue:
         files = self.index.files()
         for row in list(self.rows.values()):
             complete = all(digest.hex() in blobs for digest, _ in files.get(row.image, ()))
+            if row.complete and not complete:
+                self.damaged.add(row.image)
             self._change(row, complete=complete, pinned=row.image in pinned)
             if complete and self._layout.partial_image(row.image).exists():  # killed between rename and index
                 shutil.rmtree(self._layout.partial_image(row.image))

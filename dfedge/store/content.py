@@ -5,7 +5,7 @@ again, under the feet of those who serve it.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,14 +20,16 @@ from dfedge.core.image.manifest import DIGEST, Manifest, Piece
 from dfedge.core.image.piecemap import PieceMap
 from dfedge.core.seams import ImageId
 from dfedge.core.units import short_digest
-from dfedge.store.body import Body, hash_range
+from dfedge.store.body import Body, hash_cold, hash_range
 from dfedge.store.descriptor import Descriptors
 from dfedge.store.fault import disk_fault
 from dfedge.store.journal import Journal
-from dfedge.store.layout import Layout, has_size
+from dfedge.store.layout import Layout, has_size, lacking_bytes
 from dfedge.store.worker import Workers
 
 MOST_COMPARED: Final = 65_536  # pieces; beyond it a table of all digests would cost more memory than it is worth
+
+MARK: Final = "rotten"
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -44,7 +46,11 @@ class Shared:
     degrade: Callable[[str], None]  # the disk failed us, for the reason given
     wake: Callable[[], None]  # pieces wait to be made durable
     completed: Callable[[ImageId], Awaitable[None]]  # every file of this image is a blob
-    demoted: Callable[[ImageId, bytes], Awaitable[None]]  # this image took a rotten blob out of the blobs, to mend it
+    demoted: Callable[[ImageId], None]  # a file of this image is a blob no more
+    sharers: Callable[[ImageId, bytes], "list[Content]"]  # the other images that have this file
+    lost: Callable[[ImageId, Collection[int]], None]  # these pieces of an image have left its map
+    rotted: Callable[[ImageId, str, int], None]  # so many pieces of this file of an image are to be fetched again
+    spoiling: anyio.Lock  # files leave the blobs one at a time
 
     async def piecework(self, job: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run a job of one piece in a thread; long jobs are not in its way."""
@@ -68,9 +74,12 @@ class Content:
         self.holds = PieceMap(manifest.pieces)
         self.proved = PieceMap(manifest.pieces)  # hashed since the start
         self.durable = PieceMap(manifest.pieces)  # journalled
+        self.rotten: set[int] = set()  # left the map, and are to leave the journal
         self.held_bytes = 0
         self.moving = anyio.Lock()  # the journal and the places of files change under it
         self._bodies: dict[bytes, Body] = {}
+        self._places: dict[bytes, tuple[Path, Path]] = {}  # of each file, as a blob and as a partial file
+        self._last: tuple[int, Piece] | None = None
         self._alike: list[list[range]] = []  # for each file the pieces of those cut exactly alike, itself among them
         self._gather()
         if all(self._is_blob(body) for body in self.bodies):
@@ -92,6 +101,7 @@ class Content:
                 )
             pieces = range(first, first + entry.pieces)
             body.copies.append(pieces)
+            self._places[body.digest] = self.shared.layout.blob(body.digest), self.folder / body.digest.hex()
             same = alike.setdefault((entry.digest, entry.runs, entry.digests), [])
             same.append(pieces)
             self._alike.append(same)
@@ -120,6 +130,13 @@ class Content:
         """Whether every file is a blob."""
         return all(body.whole for body in self.bodies)
 
+    def where(self, piece: int) -> Piece:
+        """Where a piece lies; asked many times over for the piece in hand. Raises IndexError."""
+        last = self._last
+        if last is None or last[0] != piece:
+            self._last = last = (piece, self.manifest.piece(piece))
+        return last[1]
+
     def body(self, piece: Piece) -> Body:
         """The file that this piece is in."""
         return self._bodies[self.manifest.files[piece.file].digest]
@@ -130,33 +147,42 @@ class Content:
 
     def settled(self, piece: int) -> bool:
         """Whether there is nothing to write of this piece: it is held, or its file is a blob."""
-        return piece in self.holds or self.body(self.manifest.piece(piece)).whole
+        return piece in self.holds or self.body(self.where(piece)).whole
 
     def place(self, body: Body) -> Path:
         """Where a file lies now."""
-        return self.shared.layout.blob(body.digest) if body.whole else self.partial_file(body)
+        return self._places[body.digest][0 if body.whole else 1]
 
     def partial_file(self, body: Body) -> Path:
         """Where a file lies while it is not whole."""
-        return self.folder / body.digest.hex()
+        return self._places[body.digest][1]
+
+    @property
+    def mark(self) -> Path:
+        """A file that says, since its date, that the image was whole here until some of it rotted."""
+        return self.folder / MARK
 
     def has_partial_file(self, body: Body) -> bool:
         """Whether the partial file is there in its full length."""
         return has_size(self.partial_file(body), body.size)
 
+    def yet_to_take(self) -> int:
+        """Bytes of the disk that partial files have yet to take, where they could not be preallocated."""
+        return sum(lacking_bytes(self.partial_file(body)) for body in self.bodies if not body.whole)
+
     def sharing(self, piece: int) -> Iterator[int]:
         """The pieces that lie in the same place: this one, and its like in files that are cut exactly alike."""
-        file = self.manifest.piece(piece).file
+        file = self.where(piece).file
         within = piece - self.manifest.first_pieces[file]
         return (pieces[within] for pieces in self._alike[file])
 
     def twins(self, piece: int) -> Iterable[int]:
         """The pieces with the same bytes, wherever they lie, this one among them: padding comes many times over."""
-        where = self.manifest.piece(piece)
+        where = self.where(piece)
         same = self._repeated.get(where.digest)
         if same is None:
             return self.sharing(piece)
-        return (twin for twin in same if self.manifest.piece(twin).length == where.length)
+        return (twin for twin in same if self.where(twin).length == where.length)
 
     @cached_property
     def _repeated(self) -> dict[bytes, list[int]]:
@@ -178,14 +204,14 @@ class Content:
                 self.hold(body.pieces())
 
     def _is_blob(self, body: Body) -> bool:
-        return has_size(self.shared.layout.blob(body.digest), body.size)
+        return has_size(self._places[body.digest][0], body.size)
 
     def hold(self, pieces: Iterable[int]) -> None:
         """Count pieces as held; their bytes are proven and written."""
         for piece in pieces:
             if piece not in self.holds:
                 self.holds.add(piece)
-                self.held_bytes += self.manifest.piece(piece).length
+                self.held_bytes += self.where(piece).length
 
     def lose(self, pieces: Iterable[int]) -> None:
         """Count pieces as not held."""
@@ -196,9 +222,14 @@ class Content:
             self.proved.discard(piece)
             self.durable.discard(piece)
 
+    def doubt(self, body: Body) -> None:
+        """Have every piece of a file hashed again before its next upload: a disk seldom loses only one."""
+        for piece in body.pieces():
+            self.proved.discard(piece)
+
     def borrow(self, body: Body) -> AbstractContextManager[int]:
         """Lend a descriptor to read a file, wherever it lies at this moment. Raises OSError."""
-        blob, partial = self.shared.layout.blob(body.digest), self.partial_file(body)
+        blob, partial = self._places[body.digest]
         first, second = (blob, partial) if body.whole else (partial, blob)
         return self.shared.files.borrow(first, otherwise=second)  # a worker may just be moving it
 
@@ -206,7 +237,7 @@ class Content:
         """Read a block of a held piece. Raises Corrupt where it is not held or the disk fails."""
         if piece not in self.holds:
             raise Corrupt(f"{self}: piece {piece} is not held")
-        where = self.manifest.piece(piece)
+        where = self.where(piece)
         if offset < 0 or offset + length > where.length:
             raise Corrupt(f"{self}: piece {piece} has {where.length:,} bytes, not {offset + length:,}")
         body = self.body(where)
@@ -219,11 +250,12 @@ class Content:
             raise Corrupt(f"{self.place(body)}: piece {piece} ends {length - len(data):,} bytes early")
         return data
 
-    def hash_piece(self, piece: int) -> bool:
-        """Whether the piece on disk matches its digest. Runs in a worker."""
+    def hash_piece(self, piece: int, *, cold: bool = False) -> bool:
+        """Whether a piece matches its digest, read past the page cache if `cold`. Runs in a worker."""
         where = self.manifest.piece(piece)
+        read = hash_cold if cold else hash_range
         try:
             with self.borrow(self.body(where)) as fd:
-                return hash_range(fd, where.offset, where.length) == where.digest
+                return read(fd, where.offset, where.length) == where.digest
         except OSError:
             return False

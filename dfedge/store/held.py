@@ -1,6 +1,9 @@
 """An image we hold, whole or in part, as those see it who only serve it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from anyio import CancelScope
 
@@ -8,9 +11,23 @@ from dfedge.core.errors import Refused
 from dfedge.core.image.manifest import Manifest
 from dfedge.core.image.outcome import Outcome
 from dfedge.core.image.piecemap import PieceMap
-from dfedge.store.body import Body, forget_cache
+from dfedge.core.seams import Bytes
+from dfedge.store.body import forget_cache
 from dfedge.store.content import Content
-from dfedge.store.layout import make_own_folder, sync_folder
+from dfedge.store.rot import spoil
+from dfedge.store.worker import Workers
+
+TOGETHER: Final = 256  # rotten pieces that leave the journal at once: to write it takes two syncs
+Before = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """How many pieces and bytes were read, and which pieces were bad."""
+
+    pieces: int
+    nbytes: int
+    bad: tuple[int, ...]
 
 
 class HeldImage:
@@ -37,7 +54,7 @@ class HeldImage:
         """Bytes of the pieces held."""
         return self._content.held_bytes
 
-    async def put(self, piece: int, blocks: Sequence[bytes]) -> Outcome:
+    async def put(self, piece: int, blocks: Sequence[Bytes]) -> Outcome:
         """Take nothing: an image that is not being fetched. Raises Refused for a piece it lacks."""
         if piece in self.holds:
             return Outcome.DUPLICATE
@@ -56,12 +73,33 @@ class HeldImage:
         content = self._content
         if piece not in content.holds:
             return False
+        content.proved.discard(piece)
         if await content.shared.piecework(content.hash_piece, piece):
             if piece in content.holds:
                 content.proved.add(piece)
             return True
         await self.spoil((piece,))
         return False
+
+    async def check(self, pieces: Iterable[int], workers: Workers, before: Before) -> Checked:
+        """Hash pieces, of those that are held, from disk; `before` is awaited for each. What is bad leaves the map."""
+        content = self._content
+        checked, nbytes, bad = 0, 0, []
+        for piece in pieces:
+            await before()
+            if piece not in content.holds:
+                continue
+            checked += 1
+            nbytes += content.manifest.piece(piece).length
+            good = await workers.work(partial(content.hash_piece, piece, cold=True))
+            if not good and piece in content.holds:  # the image may have been removed meanwhile
+                self.drop((piece,))
+                bad.append(piece)
+                if len(bad) % TOGETHER == 0:
+                    await self.spoil(())
+        if bad:
+            await self.spoil(())
+        return Checked(checked, nbytes, tuple(bad))
 
     def read(self, piece: int, offset: int, length: int) -> bytes:
         """Read a block of a held piece from the page cache or disk. Raises Corrupt."""
@@ -77,55 +115,23 @@ class HeldImage:
                 continue
 
     async def spoil(self, pieces: Iterable[int]) -> None:
-        """Take pieces that rotted out of the map and the journal, and their files out of the blobs."""
+        """Take pieces that rotted out of the map and the journal, and their files out of the blobs.
+
+        They leave the map at once; the rest is done for all that rotted by the time it begins.
+        """
+        self.drop(pieces)
         content = self._content
-        rotten = {same for piece in pieces for same in content.sharing(piece)}
         with CancelScope(shield=True):  # the journal must not vouch for what left the map
-            async with content.moving:
-                content.lose(rotten)
-                for body in {content.body(content.manifest.piece(piece)) for piece in rotten}:
-                    await content.shared.work(body.restart_prefix)  # not here: a worker may be hashing it
-                    if body.whole and not await content.shared.work(self._is_sound, body):
-                        await self._take_back(body)
-                if content.journal.exists():
-                    await content.shared.work(content.journal.rewrite, list(content.durable))
+            async with content.shared.spoiling:
+                rotten, content.rotten = content.rotten, set()
+                if rotten:
+                    await spoil(content, rotten)
 
-    async def _take_back(self, body: Body) -> None:
+    def drop(self, pieces: Iterable[int]) -> None:
+        """Take pieces that rotted out of the map; whoever does so calls `spoil` soon."""
         content = self._content
-        kept = await content.shared.work(self._demote, body)
-        body.whole = False
-        if not kept:
-            content.lose(body.pieces())
-        for piece in body.pieces():
-            if piece in content.holds:
-                content.durable.add(piece)
-        await content.shared.demoted(content.image, body.digest)
-
-    def _is_sound(self, body: Body) -> bool:
-        """Whether a blob is what its name says, so that it is the manifest which contradicts itself."""
-        try:
-            with self._content.borrow(body) as fd:
-                return body.matches(fd)
-        except OSError:
-            return False
-        finally:
-            body.restart_prefix()
-
-    def _demote(self, body: Body) -> bool:
-        """Move a blob back; false says that it is gone."""
-        content = self._content
-        make_own_folder(content.folder)
-        partial, blob = content.partial_file(body), content.shared.layout.blob(body.digest)
-        try:
-            blob.chmod(0o600)
-            blob.rename(partial)
-        except FileNotFoundError:  # somebody removed it by hand; there is nothing to keep
-            return False
-        finally:
-            content.shared.files.forget(blob)
-        if not content.journal.exists():
-            content.journal.rewrite(())
-        sync_folder(content.folder)
-        sync_folder(content.shared.layout.partial)
-        sync_folder(content.shared.layout.blobs)
-        return True
+        rotten = {same for piece in pieces for same in content.sharing(piece) if same in content.holds}
+        if rotten:
+            content.lose(rotten)
+            content.rotten |= rotten
+            content.shared.lost(content.image, rotten)

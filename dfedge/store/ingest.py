@@ -1,28 +1,22 @@
 """Taking files in to be published: each is read once, hashed twice (pieces, whole) and copied on the way."""
 
-import hashlib
 import os
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from queue import Queue
-from threading import Thread
 from typing import Final, Protocol
-
-from anyio import from_thread
 
 from dfedge.core.errors import Corrupt, Refused
 from dfedge.core.image.cutter import cut
 from dfedge.core.image.manifest import MAX_PIECE, MIN_PIECE, FileEntry, Manifest
 from dfedge.core.image.name import check_path
-from dfedge.store.body import CHUNK, write_all
 from dfedge.store.content import Shared
 from dfedge.store.fault import disk_fault
 from dfedge.store.layout import has_size
 from dfedge.store.output import reflink
+from dfedge.store.reading import Reading
 
 MEDIA_TYPE: Final = "application/octet-stream"
-BUFFERS: Final = 4  # of CHUNK bytes each, in turn
 
 
 class Committer(Protocol):
@@ -42,10 +36,12 @@ class Stage:
         make_room: Callable[[int], Awaitable[None]],
         commit: Committer,
         closed: Callable[["Stage"], None],
+        files: int = 1,
     ) -> None:
-        """`expected` is how many bytes room was made for."""
+        """`expected` is how many bytes room was made for, and `files` for how many files."""
         self.files: dict[bytes, Path] = {}  # by digest
         self.outstanding = expected  # bytes for which room was made, not yet written
+        self.files_to_come = files
         self._folder = folder
         self._shared = shared
         self._make_room = make_room
@@ -69,6 +65,7 @@ class Stage:
             await self._make_room(before.st_size - self.outstanding)
             self.outstanding = before.st_size
         self._count += 1
+        self.files_to_come = max(0, self.files_to_come - 1)
         staged = self._folder / str(self._count)
         try:
             digest, digests = await self._shared.work(self._take_in, path, fd, staged, piece_length)
@@ -87,7 +84,7 @@ class Stage:
         out = os.open(staged, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             cloned = reflink(source, out)
-            reading = _Reading(out if cloned else source, before[0], piece_length, None if cloned else out)
+            reading = Reading(out if cloned else source, before[0], piece_length, None if cloned else out)
             digest, digests = reading.run()
         except EOFError:
             raise _changed(path) from None
@@ -120,7 +117,7 @@ class Stage:
         """Remove what is left of it. It may be called again."""
         await self._shared.work(self._remove)
         self.files = {}
-        self.outstanding = 0
+        self.outstanding = self.files_to_come = 0
         self._closed(self)
 
     def _remove(self) -> None:
@@ -128,65 +125,6 @@ class Stage:
             for path in self._folder.iterdir():
                 path.unlink()
             self._folder.rmdir()
-
-
-class _Reading:
-    """One file, read once: this thread reads, hashes pieces and writes; another hashes the whole."""
-
-    def __init__(self, source: int, size: int, piece_length: int, copy: int | None) -> None:
-        self._source = source
-        self._size = size
-        self._piece_length = piece_length
-        self._copy = copy
-        self._whole = hashlib.sha256()
-        self._free: Queue[bytearray] = Queue()
-        self._filled: Queue[tuple[bytearray, int] | None] = Queue(BUFFERS)
-        for _ in range(BUFFERS):
-            self._free.put(bytearray(min(CHUNK, size) or 1))
-
-    def run(self) -> tuple[bytes, bytes]:
-        """SHA-256 of the whole and of each piece. Raises EOFError where it is shorter than it was, OSError."""
-        second = Thread(target=self._hash_whole, name="whole-file hash", daemon=True)
-        second.start()
-        try:
-            digests = self._read()
-        finally:
-            self._filled.put(None)
-            second.join()
-        return self._whole.digest(), digests
-
-    def _read(self) -> bytes:
-        digests = bytearray()
-        piece, room = hashlib.sha256(), self._piece_length
-        done = 0
-        while done < self._size:
-            from_thread.check_cancelled()
-            buffer = self._free.get()
-            got = os.preadv(self._source, [memoryview(buffer)[: self._size - done]], done)
-            if got == 0:
-                raise EOFError
-            self._filled.put((buffer, got))
-            if self._copy is not None:
-                write_all(self._copy, [memoryview(buffer)[:got]], done)
-            done += got
-            view = memoryview(buffer)[:got]
-            while view:
-                part = view[:room]
-                piece.update(part)
-                room -= len(part)
-                view = view[len(part) :]
-                if room == 0:
-                    digests += piece.digest()
-                    piece, room = hashlib.sha256(), self._piece_length
-        if room < self._piece_length:
-            digests += piece.digest()
-        return bytes(digests)
-
-    def _hash_whole(self) -> None:
-        while (item := self._filled.get()) is not None:
-            buffer, length = item
-            self._whole.update(memoryview(buffer)[:length])
-            self._free.put(buffer)
 
 
 def _state(fd: int) -> tuple[int, int, int]:

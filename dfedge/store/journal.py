@@ -15,6 +15,7 @@ from typing import Final
 from zlib import crc32
 
 from dfedge.core.seams import ImageId
+from dfedge.store.allocation import reserve
 from dfedge.store.layout import sync_folder, write_synced
 
 MAGIC: Final = b"dfjrnl1\n"
@@ -106,4 +107,14 @@ class Journal:
         """Replace all records, at once or not at all."""
         data = encode_header(self._image, self._count) + encode_records(self._image, sorted(pieces))
         write_synced(self._path, data)
+        self._reserve()
         sync_folder(self._path.parent)
+
+    def _reserve(self) -> None:
+        """Take the room of all records to come, so that a disk which fills up meanwhile does not stop the fetch."""
+        with suppress(OSError):  # then a record to come may find none
+            fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                reserve(fd, HEADER + RECORD * self._count)
+            finally:
+                os.close(fd)

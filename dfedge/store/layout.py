@@ -43,6 +43,11 @@ class Layout:
         """Held by the one agent of this state folder."""
         return self.state / "lock"
 
+    @property
+    def scrub(self) -> Path:
+        """How far the store was read again, and when."""
+        return self.state / "scrub"
+
     def blob(self, digest: bytes) -> Path:
         """The complete file of this SHA-256."""
         return self.blobs / digest.hex()
@@ -82,6 +87,15 @@ def has_size(path: Path, size: int) -> bool:
         return path.lstat().st_size == size
     except FileNotFoundError:
         return False
+
+
+def lacking_bytes(path: Path) -> int:
+    """How many bytes of a file's length the disk has not given yet; 0 where there is no such file."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return 0
+    return max(0, found.st_size - found.st_blocks * 512)
 
 
 def sync_folder(path: Path) -> None:

@@ -7,19 +7,22 @@ synced files; a file whose fsync failed is never synced again, but read back fro
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 import anyio
 
-from dfedge.core.errors import Corrupt
+from dfedge.core.errors import Corrupt, NoSpace
+from dfedge.core.image.manifest import FileEntry
 from dfedge.core.image.outcome import Outcome
-from dfedge.store.allocation import allocate, data_extents
+from dfedge.core.seams import Bytes
+from dfedge.store.allocation import allocate
 from dfedge.store.body import Body, chunks, forget_cache, hash_range, while_wanted, write_all
 from dfedge.store.content import Content
 from dfedge.store.fault import disk_fault
 from dfedge.store.held import HeldImage
+from dfedge.store.hole import blank_pieces, data_extents, filled_spans, is_blank
 from dfedge.store.layout import make_own_folder, sync_folder
 
 WINDOW: Final = 16 * 1024 * 1024  # bytes written between two syncs: what a crash costs to hash again
@@ -37,6 +40,11 @@ class PartialImage(HeldImage):
         self._pending_bytes = 0
         self._pending_since = 0.0
         self._journal_suspect = False
+        self.stopped = ""  # why the disk is too full to take more of it
+
+    def yet_to_take(self) -> int:
+        """Bytes of the disk that it has yet to take."""
+        return self._content.yet_to_take()
 
     async def open(self) -> None:
         """Allocate what is missing, and take back what an earlier attempt wrote. Raises NoSpace or Corrupt."""
@@ -60,37 +68,47 @@ class PartialImage(HeldImage):
         self.reused = content.held_bytes
 
     def _prepare(self) -> list[int]:
-        """Allocate the files, and hash what is there but not journalled."""
+        """Allocate the files, hash what is there but not journalled, and take the zeros that nobody need send."""
         content = self._content
         todo = [body for body in content.bodies if not body.whole]
         make_own_folder(content.folder)
         found: list[int] = []
         for body in todo:
             with content.shared.files.borrow(content.partial_file(body), os.O_RDWR | os.O_CREAT) as fd:
-                if allocate(fd, body.size):
-                    found += self._hash_unjournalled(body, fd)
+                was_there = allocate(fd, body.size, self._spans(body.copies[0]))
+                extents = list(data_extents(fd, body.size)) if was_there else []
+                found += self._hash_unjournalled(body, fd, extents)
         if not content.journal.exists():
             content.journal.rewrite(())
         sync_folder(content.folder)
         sync_folder(content.shared.layout.partial)
         return found
 
-    def _hash_unjournalled(self, body: Body, fd: int) -> Iterator[int]:
+    def _entry(self, copy: range) -> FileEntry:
+        manifest = self._content.manifest
+        return manifest.files[manifest.piece(copy[0]).file]
+
+    def _spans(self, copy: range) -> Iterable[tuple[int, int]]:
+        return filled_spans(self._entry(copy)) if copy else ()
+
+    def _hash_unjournalled(self, body: Body, fd: int, extents: list[tuple[int, int]]) -> Iterator[int]:
         for copy in body.copies:
             if copy and min(self._content.sharing(copy[0])) == copy[0]:  # of files cut alike the first will do
-                yield from self._hash_written(copy, fd, list(data_extents(fd, body.size)))
+                yield from self._hash_written(copy, fd, extents)
 
     def _hash_written(self, pieces: range, fd: int, extents: list[tuple[int, int]]) -> Iterator[int]:
+        blank = frozenset(blank_pieces(self._entry(pieces)))
         at = 0
         for number in while_wanted(pieces):
             piece = self._content.manifest.piece(number)
             while at < len(extents) and extents[at][1] <= piece.offset:
                 at += 1
-            if at == len(extents):
-                return
-            if number in self._content.holds or extents[at][0] >= piece.offset + piece.length:
+            if number in self._content.holds:
                 continue
-            if hash_range(fd, piece.offset, piece.length) == piece.digest:
+            if at == len(extents) or extents[at][0] >= piece.offset + piece.length:  # a hole
+                if number - pieces.start in blank:
+                    yield number
+            elif hash_range(fd, piece.offset, piece.length) == piece.digest:
                 yield number
 
     def _make_durable(self, pieces: list[int]) -> None:
@@ -100,7 +118,7 @@ class PartialImage(HeldImage):
                     os.fdatasync(fd)
         self._content.journal.append(pieces)
 
-    async def put(self, piece: int, blocks: Sequence[bytes]) -> Outcome:
+    async def put(self, piece: int, blocks: Sequence[Bytes]) -> Outcome:
         """Prove a piece against its digest, then write it. The blocks in order are the whole piece.
 
         Raises NoSpace or Corrupt when the disk fails; then nothing of the piece counts.
@@ -108,7 +126,11 @@ class PartialImage(HeldImage):
         content = self._content
         if piece in content.holds:
             return Outcome.DUPLICATE
-        body = content.body(content.manifest.piece(piece))
+        if self.stopped:
+            raise NoSpace(self.stopped, hint="dfedge gc --dry-run")
+        body = content.body(content.where(piece))
+        if body.whole and content.rotten:  # it is about to leave the blobs
+            await self.spoil(())
         if body.whole:
             raise Corrupt(f"{content}: {body.label!r} is whole here, but piece {piece} of its manifest is not in it")
         twins = [twin for twin in content.twins(piece) if not content.settled(twin)]
@@ -127,7 +149,7 @@ class PartialImage(HeldImage):
         await self._count(twins)
         return Outcome.STORED
 
-    def _prove_and_write(self, piece: int, twins: Sequence[int], blocks: Sequence[bytes]) -> bool:
+    def _prove_and_write(self, piece: int, twins: Sequence[int], blocks: Sequence[Bytes]) -> bool:
         content = self._content
         where = content.manifest.piece(piece)
         digest = hashlib.sha256()
@@ -148,8 +170,8 @@ class PartialImage(HeldImage):
         return True
 
     def _continuation(
-        self, piece: int, blocks: Sequence[bytes], body: Body, fd: int
-    ) -> Iterator[tuple[int, Sequence[bytes]]]:
+        self, piece: int, blocks: Sequence[Bytes], body: Body, fd: int
+    ) -> Iterator[tuple[int, Sequence[Bytes]]]:
         """What follows the hashed beginning: this piece, or a few that came earlier and are in the page cache still."""
         for later in body.copies[0][body.prefix_pieces :][: 1 + CATCH_UP]:
             if later == piece:
@@ -167,7 +189,7 @@ class PartialImage(HeldImage):
             content.shared.wake()
         before = self._pending_bytes
         for piece in pieces:
-            where = content.manifest.piece(piece)
+            where = content.where(piece)
             self._pending.setdefault(content.body(where), []).append(piece)
             self._pending_bytes += where.length
         if before < WINDOW <= self._pending_bytes:
@@ -314,8 +336,10 @@ class PartialImage(HeldImage):
         with files.borrow(path) as old, files.borrow(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as new:
             offset = 0
             for chunk in while_wanted(chunks(old, 0, body.size)):
-                write_all(new, [chunk], offset)
+                if not is_blank(chunk):
+                    write_all(new, [chunk], offset)
                 offset += len(chunk)
+            os.ftruncate(new, offset)
         fresh.rename(path)
         files.forget(fresh)
         files.forget(path)

@@ -1,43 +1,92 @@
-"""Whether something fits, before its first byte is written."""
+"""How much the store may hold, how much it does, and what has to go before something fits."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from dfedge.core.errors import NoSpace
 from dfedge.core.units import size
-from dfedge.store.eviction import Eviction
+from dfedge.store.eviction import NOTHING, Room, Watermarks
 from dfedge.store.layout import Layout
+
+KEEP_INODES: Final = 1024  # inodes left to others, as keep_free is of bytes; on a small disk one in a hundred
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the store may take of the disk."""
+
+    quota: int | None  # bytes it may hold at most; none: what the disk has
+    keep_free: int  # bytes it leaves on the file system
+    watermarks: Watermarks
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The disk and the store's share of it, all in bytes."""
+    """The disk and the store's share of it, in bytes unless it says inodes."""
 
     bytes: int  # blobs and partial files at their full length
     free: int  # what the file system has left for us
     reserved: int  # of `free`, what partial files and stages have yet to take
-    quota: int | None  # the most the store may hold
-    keep_free: int  # what the store leaves on the file system
+    inodes: int | None  # free ones; none where the file system does not count them
+    keep_inodes: int
+    limits: Limits
 
-    def lacking(self, need: int) -> int:
-        """How many bytes must go before `need` more fit; 0 or less where they do."""
-        lack = need + self.keep_free + self.reserved - self.free
-        if self.quota is not None:
-            lack = max(lack, self.bytes + need - self.quota)
-        return lack
+    @property
+    def limit(self) -> int:
+        """The most the store may hold now: its quota, or less where the disk has less to give."""
+        disk = self.bytes - self.reserved + self.free - self.limits.keep_free
+        return disk if self.limits.quota is None else min(disk, self.limits.quota)
+
+    @property
+    def is_disk_bound(self) -> bool:
+        """Whether it is the disk that limits the store, not its quota."""
+        return self.limits.quota is None or self.limit < self.limits.quota
+
+    def lacking(self, need: Room = NOTHING) -> Room:
+        """What must go before `need` more fits; nothing where it does."""
+        inodes = 0 if self.inodes is None else need.inodes + self.keep_inodes - self.inodes
+        return Room(max(0, self.bytes + need.nbytes - self.limit), max(0, inodes))
+
+    def wished(self, need: Room = NOTHING) -> int:
+        """Bytes that should go as well, to be at the lower watermark with `need` more; 0 below the upper one."""
+        after, marks = self.bytes + need.nbytes, self.limits.watermarks
+        if after * 100 <= self.limit * marks.start:
+            return 0
+        return max(0, after - max(0, self.limit) * marks.stop // 100)
+
+    def pressure(self) -> str:
+        """Why something has to go though nothing new comes; empty where nothing has to."""
+        lack, limits = self.lacking(), self.limits
+        if lack.inodes:
+            return f"{self.inodes:,} inodes are free, {self.keep_inodes:,} are to stay free"
+        if lack.nbytes and self.is_disk_bound:
+            return f"{size(self.free)} is free, {size(limits.keep_free + self.reserved)} is to stay free"
+        if lack.nbytes:
+            return f"the store holds {size(self.bytes)}, its quota is {size(limits.quota or 0)}"
+        if self.wished():
+            return (
+                f"the store holds {size(self.bytes)} of the {size(self.limit)} it may, over {limits.watermarks.start} %"
+            )
+        return ""
 
 
-def measure(layout: Layout, quota: int | None, keep_free: int, staged: int = 0) -> Usage:
-    """Look at the disk. `staged` is what open stages have yet to write, in bytes."""
+def measure(layout: Layout, limits: Limits, staged: Room = NOTHING) -> Usage:
+    """Look at the disk. `staged` is what open stages have yet to write."""
     used = reserved = 0
     for folder in (layout.blobs, *(path for path in layout.partial.iterdir() if path.is_dir())):
         for nbytes, allocated in _files(folder):
             used += nbytes
             reserved += max(0, nbytes - allocated) if folder != layout.blobs else 0
     disk = os.statvfs(layout.state)
-    return Usage(used + staged, disk.f_bavail * disk.f_frsize, reserved + staged, quota, keep_free)
+    return Usage(
+        bytes=used + staged.nbytes,
+        free=disk.f_bavail * disk.f_frsize,
+        reserved=reserved + staged.nbytes,
+        inodes=disk.f_favail - staged.inodes if disk.f_files else None,
+        keep_inodes=min(KEEP_INODES, disk.f_files // 100),
+        limits=limits,
+    )
 
 
 def _files(folder: Path) -> list[tuple[int, int]]:
@@ -53,18 +102,3 @@ def _files(folder: Path) -> list[tuple[int, int]]:
     except FileNotFoundError:
         pass
     return found
-
-
-def no_space(state: Path, label: str, need: int, usage: Usage, possible: Sequence[Eviction]) -> NoSpace:
-    """Word the refusal: what is needed, what there is, and what could go."""
-    parts = [f"{label} needs {size(need)}"]
-    free = usage.free - usage.reserved
-    parts.append(f"{size(max(0, free))} is free (keep_free {size(usage.keep_free)})")
-    if usage.quota is not None:
-        parts.append(f"the store holds {size(usage.bytes)} of its quota {size(usage.quota)}")
-    if possible:
-        names = ", ".join(one.label for one in possible[:3]) + (", …" if len(possible) > 3 else "")
-        parts.append(f"evicting {names} would free {size(sum(one.nbytes for one in possible))}")
-    else:
-        parts.append("nothing can be evicted")
-    return NoSpace(f"store {state}: {', '.join(parts)}", hint="dfedge gc --dry-run")

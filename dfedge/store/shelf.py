@@ -17,6 +17,7 @@ from dfedge.store.layout import sync_folder, write_synced
 log = logging.getLogger("dfedge.store")
 CACHED: Final = 8  # manifests kept decoded; one of 20 GiB takes 1.5 MB
 _SUFFIX: Final = ".manifest"
+SHELF_FILES: Final = 3  # of an image without a pin
 _BESIDE: Final = (".manifest.sig", ".signer", ".pin")
 
 

@@ -1,12 +1,13 @@
 """The store: the one way to this node's images on disk."""
 
+import logging
 import secrets
 import shutil
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 import anyio
@@ -16,24 +17,44 @@ from dfedge.core.image.manifest import Manifest, image_id
 from dfedge.core.seams import ImageId
 from dfedge.core.units import short_digest
 from dfedge.store.catalogue import Catalogue, StoredImage
-from dfedge.store.clearing import Clearing
-from dfedge.store.content import Content, Shared
+from dfedge.store.clearing import Cleared, Clearing
+from dfedge.store.content import MARK, Content, Shared
 from dfedge.store.descriptor import Descriptors
-from dfedge.store.eviction import Eviction
+from dfedge.store.eviction import NOTHING, USUAL, Evicted, Eviction, Room, Watermarks
 from dfedge.store.fault import disk_fault
 from dfedge.store.held import HeldImage
 from dfedge.store.housekeeping import Housekeeping
 from dfedge.store.ingest import Stage, check_all_there
-from dfedge.store.layout import STAGE_PREFIX, Layout, sync_folder
+from dfedge.store.layout import STAGE_PREFIX, Layout, make_own_folder, sync_folder
 from dfedge.store.lock import StateLock
 from dfedge.store.output import copy_out
 from dfedge.store.partial import PartialImage
-from dfedge.store.quota import Usage
+from dfedge.store.quota import Limits, Usage
+from dfedge.store.scrub import Scrubber
+from dfedge.store.shelf import SHELF_FILES
 from dfedge.store.verify import Progress, VerifyReport, verify
 from dfedge.store.worker import Workers
 
 LONG_JOBS: Final = 4  # whole files hashed, synced, copied at once; each has a thread, but they wait for one disk
+FETCH_FILES: Final = 3  # a partial image's folder, its journal and a draft of that
 RECENT: Final = 8  # images whose state is kept though nobody holds on to them
+log = logging.getLogger("dfedge.store")
+
+
+class RotWatcher(Protocol):
+    """Who is told of what rots."""
+
+    def lost(self, image: ImageId, pieces: Collection[int]) -> None:
+        """These pieces have just left the map."""
+        ...
+
+    def rotted(self, image: ImageId, path: str, pieces: int) -> None:
+        """So many pieces of that file are to be fetched again; those that are good may be served."""
+        ...
+
+    def mended(self, image: ImageId) -> None:
+        """The image is whole again, as another that has its files was mended."""
+        ...
 
 
 class Store:
@@ -42,9 +63,7 @@ class Store:
     Signatures are verified by others, before `begin` and `commit`.
     """
 
-    def __init__(
-        self, layout: Layout, lock: StateLock, quota: int | None, keep_free: int, now: Callable[[], float]
-    ) -> None:
+    def __init__(self, layout: Layout, lock: StateLock, limits: Limits, now: Callable[[], float]) -> None:
         """`open` is the way to make one."""
         self._layout = layout
         self._lock = lock
@@ -53,11 +72,10 @@ class Store:
         self._housekeeping = Housekeeping(self._partials.values, self._catalogue.write_uses)
         self._shared = Shared(
             layout, Descriptors(), Workers(), anyio.CapacityLimiter(LONG_JOBS), self._degrade, self._housekeeping.wake,
-            self._completed, self._demoted,
+            self._completed, self._demoted, self._sharers, self._lost, self._rotted, anyio.Lock(),
         )  # fmt: skip
         self._clearing = Clearing(
-            self._shared, self._catalogue, (quota, keep_free), self.in_use,
-            lambda: sum(stage.outstanding for stage in self._stages), self._dropped,
+            self._shared, self._catalogue, limits, self._why_in_use, self._staged, self._dropped,
         )  # fmt: skip
         self._admission = anyio.Lock()  # what needs room, and what makes it, one at a time
         self._contents: WeakValueDictionary[ImageId, Content] = WeakValueDictionary()
@@ -65,12 +83,21 @@ class Store:
         self._recent: OrderedDict[ImageId, HeldImage] = OrderedDict()
         self._held_bytes: dict[ImageId, int] = {}  # of partial images, as last seen
         self._stages: set[Stage] = set()
-        self._leases: Counter[ImageId] = Counter()
+        self._leases: dict[ImageId, Counter[str]] = {}
         self._degraded: str | None = None
+        self._watchers: list[RotWatcher] = []
+        self.scrubber = Scrubber(layout.scrub, now, lambda: list(self._catalogue.rows), self._peek, self._is_first)
         self._look_at_partials()
 
     @classmethod
-    def open(cls, state_dir: Path, quota: int | None, keep_free: int, now: Callable[[], float]) -> "Store":
+    def open(
+        cls,
+        state_dir: Path,
+        quota: int | None,
+        keep_free: int,
+        now: Callable[[], float],
+        watermarks: Watermarks = USUAL,
+    ) -> "Store":
         """Open the store, and clear away what a killed agent left half done.
 
         `quota` is the most it may hold and `keep_free` what it leaves on the disk, in bytes; `now` tells seconds since
@@ -82,13 +109,17 @@ class Store:
         try:
             for stage in layout.partial.glob(STAGE_PREFIX + "*"):
                 shutil.rmtree(stage)
-            return cls(layout, lock, quota, keep_free, now)
+            return cls(layout, lock, Limits(quota, keep_free, watermarks), now)
         except BaseException:
             lock.release()
             raise
 
     def _look_at_partials(self) -> None:
         for row in list(self._catalogue.rows.values()):
+            if row.image in self._catalogue.damaged:
+                make_own_folder(self._layout.partial_image(row.image))
+                self._layout.partial_image(row.image).joinpath(MARK).touch(0o600)
+                log.error("files gone image=%s", row.label)
             if not row.complete:
                 with suppress(NotFound):  # a manifest that has rotted is dropped
                     self._content(row.image)
@@ -172,8 +203,11 @@ class Store:
         content = self._contents.get(image)
         if content is None:
             content = self._contents[image] = Content(self.manifest(image), image, self._shared)
+            was_whole = self._catalogue.rows[image].complete
             self._catalogue.set_complete(image, content.complete)
             self._held_bytes[image] = content.held_bytes
+            if was_whole and not content.complete:
+                self._miss(content)
         return content
 
     async def begin(self, manifest: Manifest, raw: bytes, signature: bytes, signer: str) -> PartialImage:
@@ -184,13 +218,15 @@ class Store:
         """
         image = image_id(raw)
         async with self._admission:
-            if image in self._partials:
-                return self._partials[image]
+            running = self._partials.get(image)
+            if running is not None and not running.stopped and not await self._shared.work(running.yet_to_take):
+                return running
             self._catalogue.refuse_other(image, manifest, signer)
             content = self._contents.get(image) or Content(manifest, image, self._shared)
-            need = sum(b.size for b in content.bodies if not (b.whole or content.has_partial_file(b)))
-            reuses = [body.digest for body in content.bodies if body.whole]
-            await self._clearing.make_room(f"{manifest.name}:{manifest.version}", need, reuses, spare=image)
+            await self._admit(content)
+            if running is not None:
+                running.stopped = ""
+                return running
             partial = PartialImage(content)
             known = image in self._catalogue.rows
             try:
@@ -212,36 +248,119 @@ class Store:
             self._use(image)
             return partial
 
+    async def _admit(self, content: Content) -> None:
+        """Make room for what an image has yet to take. Raises NoSpace."""
+        missing = [body for body in content.bodies if not (body.whole or content.has_partial_file(body))]
+        files = len(missing)
+        if not content.journal.exists():
+            files += FETCH_FILES
+        if content.image not in self._catalogue.rows:
+            files += SHELF_FILES
+        need = Room(sum(body.size for body in missing), files)
+        reuses = [body.digest for body in content.bodies if body.whole]
+        label = f"{content.manifest.name}:{content.manifest.version}"
+        resumed = await self._shared.work(content.yet_to_take)
+        await self._clearing.make_room(label, need, reuses, spare=content.image, resumed=resumed)
+
     async def _completed(self, image: ImageId) -> None:
         self._catalogue.set_complete(image, True)
         partial = self._partials.pop(image, None)
         if partial is not None:
             self._recent[image] = self._held[image] = partial
+        lacking = {row.image for row in self._catalogue.rows.values() if not row.complete}
+        for body in self._content(image).bodies if lacking else ():
+            for other in self._sharers(image, body.digest):
+                if other.image in lacking:
+                    await self._adopt(other)
 
-    async def _demoted(self, image: ImageId, digest: bytes) -> None:
-        self._degrade(f"{self._layout.blob(digest)}: has rotted; {short_digest(image)} is to be fetched again in part")
+    async def _adopt(self, content: Content) -> None:
+        """Let an image that lacks files hold those that are blobs by now."""
+        content.adopt_blobs()
+        self._held_bytes[content.image] = content.held_bytes
+        if content.complete and content.image not in self._partials:  # else its fetch finds that out
+            self._catalogue.set_complete(content.image, True)
+            async with content.moving:
+                await self._shared.work(_remove_folder, content.folder)
+            for watcher in self._watchers:
+                watcher.mended(content.image)
+
+    def _demoted(self, image: ImageId) -> None:
+        self._catalogue.set_complete(image, False)
+
+    def _sharers(self, image: ImageId, digest: bytes) -> list[Content]:
+        found = []
         for other in self._catalogue.index.images_with(digest):
-            self._catalogue.set_complete(other, False)
-            content = self._contents.get(other)
-            if content is not None and other != image:
-                body = content.body_of(digest)
-                if body is not None and body.whole:
-                    body.whole = False
-                    content.lose(body.pieces())
+            if other != image and other in self._catalogue.rows:
+                with suppress(NotFound, Corrupt):  # a manifest that has rotted too
+                    found.append(self._content(other))
+        return found
 
-    async def stage(self, total_bytes: int) -> Stage:
-        """Begin to take in about `total_bytes` to be published. Raises NoSpace before anything is written."""
+    def _is_first(self, image: ImageId, digest: bytes) -> bool:
+        return min(self._catalogue.index.images_with(digest), default=image) == image
+
+    def _lost(self, image: ImageId, pieces: Collection[int]) -> None:
+        content = self._contents.get(image)
+        if content is not None:
+            self._held_bytes[image] = content.held_bytes
+        for watcher in self._watchers:
+            watcher.lost(image, pieces)
+
+    def _rotted(self, image: ImageId, path: str, pieces: int) -> None:
+        row = self._catalogue.rows.get(image)
+        label = row.label if row else short_digest(image)
+        log.error("rotten image=%s file=%s pieces=%d", label, path, pieces)
+        for watcher in self._watchers:
+            watcher.rotted(image, path, pieces)
+
+    def _miss(self, content: Content) -> None:
+        """A file of an image that was whole is gone, or has another size."""
+        make_own_folder(content.folder)
+        content.mark.touch(0o600)
+        for body in content.bodies:
+            if not body.whole:
+                self._rotted(content.image, body.label, sum(piece not in content.holds for piece in body.pieces()))
+
+    def watch(self, watcher: RotWatcher) -> None:
+        """Have somebody told of what rots, on the event loop, as long as the store is open."""
+        self._watchers.append(watcher)
+
+    def spoilt(self) -> dict[ImageId, float]:
+        """Images that were whole here until some of them rotted, and since when, in seconds since 1970."""
+        found = {}
+        for row in self._catalogue.rows.values():
+            if not row.complete:
+                with suppress(FileNotFoundError):
+                    found[row.image] = self._layout.partial_image(row.image).joinpath(MARK).stat().st_mtime
+        return found
+
+    def _peek(self, image: ImageId) -> tuple[HeldImage, Content] | None:
+        """An image to read it over; that is no use of it."""
+        try:
+            held: HeldImage | None = self._partials.get(image) or self._held.get(image)
+            content = self._content(image)
+            if held is None:
+                held = self._held[image] = HeldImage(content)
+        except NotFound:
+            return None
+        else:
+            return held, content
+
+    async def stage(self, total_bytes: int, files: int = 1) -> Stage:
+        """Begin to take in files of about `total_bytes` to be published. Raises NoSpace before anything is written."""
         async with self._admission:
-            await self._clearing.make_room("what is published", total_bytes)
+            await self._clearing.make_room("what is published", Room(total_bytes, files + 1 + SHELF_FILES))
             folder = self._layout.partial / (STAGE_PREFIX + secrets.token_hex(8))
             folder.mkdir(mode=0o700)
-            stage = Stage(folder, total_bytes, self._shared, self._grow, self._commit, self._stages.discard)
+            stage = Stage(folder, total_bytes, self._shared, self._grow, self._commit, self._stages.discard, files)
             self._stages.add(stage)
             return stage
 
     async def _grow(self, nbytes: int) -> None:
         async with self._admission:
-            await self._clearing.make_room("what is published", nbytes)
+            await self._clearing.make_room("what is published", Room(nbytes))
+
+    def _staged(self) -> Room:
+        return sum((Room(stage.outstanding, stage.files_to_come) for stage in self._stages), NOTHING)
 
     async def _commit(self, stage: Stage, manifest: Manifest, raw: bytes, signature: bytes, signer: str) -> None:
         image = image_id(raw)
@@ -287,36 +406,67 @@ class Store:
                 self._catalogue.set_pin(image, pinned)
 
     @contextmanager
-    def lease(self, image: ImageId) -> Iterator[None]:
-        """Use an image for the time of the block: it is neither evicted nor removed. It need not be here yet."""
-        self._leases[image] += 1
+    def lease(self, image: ImageId, why: str = "being served") -> Iterator[None]:
+        """Use an image for the time of the block: it is neither evicted nor removed. It need not be here yet.
+
+        `why` is told to users: "being fetched", "running", "followed".
+        """
+        reasons = self._leases.setdefault(image, Counter())
+        reasons[why] += 1
         try:
             yield
         finally:
-            self._leases[image] -= 1
-            if self._leases[image] <= 0:
-                del self._leases[image]
+            reasons[why] -= 1
+            if not reasons.total():
+                self._leases.pop(image, None)
 
     def in_use(self, image: ImageId) -> bool:
         """Whether anybody has a lease on it."""
-        return self._leases[image] > 0
+        return image in self._leases
 
-    async def collect(self, dry_run: bool) -> list[Eviction]:
+    def _why_in_use(self, image: ImageId) -> str:
+        return next((why for why, count in self._leases.get(image, Counter()).items() if count), "")
+
+    async def collect(self, dry_run: bool) -> Cleared:
         """Remove what belongs to no image, and evict until quota and keep_free hold; returns what goes and why."""
         async with self._admission:
             return await self._clearing.collect(dry_run)
 
+    async def relieve(self) -> tuple[Eviction, ...]:
+        """Give back what others need of the disk; returns what went. To be called every few seconds.
+
+        What then is still short stops the fetches that would take more of the disk: `PartialImage.put` raises NoSpace
+        until there is room again and the fetch is begun anew.
+        """
+        async with self._admission:
+            gone = await self._clearing.relieve()
+            if self.shortage:
+                for partial in self._partials.values():
+                    if await self._shared.work(partial.yet_to_take):
+                        partial.stopped = self.shortage
+            return gone
+
+    @property
+    def shortage(self) -> str:
+        """What room lacks though all was given back that may go; empty where none does."""
+        return self._clearing.shortage
+
+    @property
+    def evicted(self) -> Evicted:
+        """What went since the start."""
+        return self._clearing.evicted
+
     async def verify(self, image: ImageId | None, on_progress: Progress = lambda _done, _total: None) -> VerifyReport:
         """Hash all held pieces of an image, or of every one, from disk; what has rotted leaves its map at once."""
         wanted = list(self._catalogue.rows) if image is None else [image]
-        return await verify(wanted, self.open_image, on_progress)
+        return await verify(wanted, self.open_image, self._shared.workers, on_progress)
 
     async def output(self, image: ImageId, file_index: int, fd: int) -> None:
         """Write a whole file of an image into an open descriptor, and sync it. Every piece is proven by then.
 
         Raises NotFound, Refused where the file is not whole here, Corrupt where it has rotted, NoSpace.
         """
-        with self.lease(image):
+        with self.lease(image, "being written out"):
             held, content = self.open_image(image), self._content(image)
             entry = content.manifest.files[file_index]
             body = content.body_of(entry.digest)
@@ -345,3 +495,7 @@ class Store:
 
     def _degrade(self, reason: str) -> None:
         self._degraded = self._degraded or reason
+
+
+def _remove_folder(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

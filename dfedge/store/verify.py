@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from dfedge.core.seams import ImageId
 from dfedge.store.held import HeldImage
+from dfedge.store.worker import Workers
 
 Progress = Callable[[int, int], None]  # pieces checked so far, pieces to check
 
@@ -18,18 +19,24 @@ class VerifyReport:
 
 
 async def verify(
-    images: Sequence[ImageId], open_image: Callable[[ImageId], HeldImage], on_progress: Progress
+    images: Sequence[ImageId], open_image: Callable[[ImageId], HeldImage], workers: Workers, on_progress: Progress
 ) -> VerifyReport:
     """Hash every held piece from disk, not from the page cache. Calls `on_progress` after each."""
     total = sum(len(open_image(image).holds) for image in images)
-    checked = 0
+    begun = checked = 0
+
+    async def count() -> None:
+        nonlocal begun
+        if begun:
+            on_progress(begun, total)
+        begun += 1
+
     bad: list[tuple[ImageId, int]] = []
     for image in images:
         held = open_image(image)
-        held.forget_cache()
-        for piece in list(held.holds):
-            checked += 1
-            if piece in held.holds and not await held.recheck(piece):
-                bad.append((image, piece))
-            on_progress(checked, total)
+        found = await held.check(list(held.holds), workers, count)
+        checked += found.pieces
+        bad += [(image, piece) for piece in found.bad]
+    if checked:
+        on_progress(checked, checked)
     return VerifyReport(checked, tuple(bad))

@@ -30,9 +30,11 @@ class _Job:
 
 
 class Workers:
-    """A few threads that start with the first job and end with `close`."""
+    """A few threads that start with the first job and end with `close`; each begins with `prepare`."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = THREADS, prepare: Callable[[], None] = lambda: None) -> None:
+        self._count = threads
+        self._prepare = prepare
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()  # as long as there are callers: each waits for its job
         self._threads: list[Thread] = []
 
@@ -50,12 +52,13 @@ class Workers:
         return result[0]
 
     def _start(self) -> None:
-        for number in range(THREADS):
+        for number in range(self._count):
             thread = Thread(target=self._run, name=f"store {number}", daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def _run(self) -> None:
+        self._prepare()
         while (job := self._jobs.get()) is not None:
             try:
                 job.call()

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol, assert_never
 
 import anyio
@@ -23,12 +24,24 @@ from dfedge.transfer.ports import PieceStore
 from dfedge.transfer.serve import Line, Uplink
 
 GATHER: Final = 0.010  # seconds; pieces proven within it are shown in one message
-GATHER_PER_PEER: Final = 0.008  # seconds; the more peers, the more messages a piece costs, and the more are under way
-MOST_GATHER: Final = 0.2  # seconds
+GATHER_FOR_SEED: Final = 0.008  # seconds for each peer; the more peers, the more messages a piece costs
+GATHER_AT_LEISURE: Final = 0.024  # seconds for each peer, where somebody else has shown the piece already
+MOST_GATHER: Final = 0.4  # seconds
 PROVERS: Final = 2  # pieces being hashed and written at once
 MAX_RECHECKS: Final = 16  # complaints about our pieces that wait to be looked into
+PROBATION: Final = 4  # pieces of a peer, proven one after the other, until it may owe us more than two
+AFTER_BAD: Final = -4  # where a peer's count of proven pieces stands after a bad one: it owes one at a time until 0
+UNLIMITED: Final = 32  # proven pieces after which the swarm alone says how many
 MAX_BAD: Final = 256  # bad pieces remembered for the report
 log = logging.getLogger("dfedge.transfer")
+
+
+@dataclass(slots=True)
+class Gathered:
+    """Pieces that wait to be shown to one peer."""
+
+    due: float  # monotonic seconds
+    pieces: list[int] = field(default_factory=list)
 
 
 class Court(Protocol):
@@ -69,8 +82,15 @@ class Drive:
         self._served: set[NodeId] = set()
         self._attempts: dict[tuple[NodeId, int], Attempt] = {}
         self._held_up: dict[tuple[NodeId, int], asyncio.TimerHandle] = {}  # asks that wait for their allowance
-        self._shows: dict[NodeId, list[int]] = {}
+        self._taking = False  # whether what we ask for can be put into the store
+        self._parked: dict[tuple[NodeId, int], None] = {}  # asks that wait until it can or for credit, in order
+        self._streak: dict[NodeId, int] = {}  # proven pieces of a peer since its last bad one, from AFTER_BAD up
+        self._owed: dict[NodeId, set[int]] = {}  # pieces asked of a peer that are neither proven nor given up
+        self._unput: set[NodeId] = set()  # peers whose pieces came and could not be put into the store
+        self._shows: dict[NodeId, Gathered] = {}
+        self._first_hand = False  # the piece in hand came from a seed: nobody else can pass it on
         self._flush: asyncio.TimerHandle | None = None
+        self._flush_at = math.inf
         self._woken = anyio.Event()
         self._send_whole, self._whole = anyio.create_memory_object_stream[Attempt](math.inf)
         self._complaints: deque[int] = deque(maxlen=MAX_RECHECKS)
@@ -147,9 +167,11 @@ class Drive:
             self._lines.pop(id(member.connection.line), None)
             member.connection.line.forget(lambda served, _: served is self)
         self._served.discard(peer)
+        self._streak.pop(peer, None)
+        self._owed.pop(peer, None)
         self._shows.pop(peer, None)
         self.snubs.pop(peer, None)
-        for key in [key for key in (*self._attempts, *self._held_up) if key[0] == peer]:
+        for key in [key for key in (*self._attempts, *self._held_up, *self._parked) if key[0] == peer]:
             self._drop(*key)
         self.handle(e.Left(peer))
 
@@ -195,6 +217,11 @@ class Drive:
             member.connection.line.forget(lambda served, _: served is self)
 
     def _ask(self, peer: NodeId, piece: int) -> None:
+        owed = self._owed.setdefault(peer, set())
+        if not self._taking or (piece not in owed and len(owed) >= _credit(self._streak.get(peer, 0))):
+            self._parked[peer, piece] = None
+            return
+        owed.add(piece)
         length = self.store.manifest.lengths[piece]
         wait = self._down.take(length)
         if wait > 0:
@@ -208,11 +235,28 @@ class Drive:
         self._held_up.pop(key, None)
         member = self._members.get(peer)
         if member is None or member.ours is None or member.connection.is_closed or piece in self.store.holds:
+            self._settled(peer, piece)
             return
         if key not in self._attempts:
             self._attempts[key] = member.connection.asker.ask(self, member.ours, piece, length)
 
+    def _settled(self, peer: NodeId, piece: int) -> None:
+        """A peer owes us a piece no more, so it may be asked for another."""
+        owed = self._owed.get(peer, set())
+        owed.discard(piece)
+        if self._parked and len(owed) < _credit(self._streak.get(peer, 0)):
+            self._unpark([key for key in self._parked if key[0] == peer])
+
+    def _unpark(self, keys: Sequence[tuple[NodeId, int]]) -> None:
+        for key in keys:
+            del self._parked[key]
+        for peer, piece in keys:
+            self._ask(peer, piece)
+
     def _drop(self, peer: NodeId, piece: int) -> None:
+        self._parked.pop((peer, piece), None)
+        if (peer, piece) in self._held_up or (peer, piece) in self._attempts:
+            asyncio.get_running_loop().call_soon(self._settled, peer, piece)
         held_up = self._held_up.pop((peer, piece), None)
         if held_up is not None:
             held_up.cancel()
@@ -227,25 +271,48 @@ class Drive:
     def _show(self, peer: NodeId, pieces: "tuple[int, ...] | list[int]") -> None:
         if not pieces:
             return
-        self._shows.setdefault(peer, []).extend(pieces)
-        if self._flush is None:
-            self._flush = asyncio.get_running_loop().call_later(self._gather_s(), self._flush_shows)
+        due = self._clock() + self._gather_s(peer)
+        gathered = self._shows.get(peer)
+        if gathered is None:
+            gathered = self._shows[peer] = Gathered(due)
+        gathered.due = min(due, gathered.due)
+        gathered.pieces.extend(pieces)
+        self._flush_by(gathered.due)
 
-    def _gather_s(self) -> float:
-        """How long to gather: briefly at the end, when somebody may wait for just this piece."""
+    def _gather_s(self, peer: NodeId) -> float:
+        """How long to gather: briefly what only we can pass on, and at the end, when somebody may wait for just this.
+
+        A seed counts by what it is shown how well each of us passes on, so it hears sooner than the others.
+        """
         peers, missing = len(self._members), self.store.holds.count - len(self.store.holds)
-        return max(GATHER, min(MOST_GATHER, GATHER_PER_PEER * peers)) if missing > 2 * peers else GATHER
+        if self._first_hand or missing <= 2 * peers:
+            return GATHER
+        each = GATHER_FOR_SEED if self.swarm.is_complete(peer) else GATHER_AT_LEISURE
+        return max(GATHER, min(MOST_GATHER, each * peers))
+
+    def _flush_by(self, due: float) -> None:
+        if due >= self._flush_at:
+            return
+        if self._flush is not None:
+            self._flush.cancel()
+        self._flush_at = due
+        self._flush = asyncio.get_running_loop().call_later(due - self._clock(), self._flush_shows)
 
     def _flush_shows(self) -> None:
-        self._flush = None
-        shows, self._shows = self._shows, {}
-        for peer, pieces in shows.items():
+        """Show what is due; with it goes what else has gathered for that peer."""
+        self._flush, self._flush_at = None, math.inf
+        soon = self._clock() + GATHER / 2
+        due = {peer: gathered.pieces for peer, gathered in self._shows.items() if gathered.due <= soon}
+        for peer, pieces in due.items():
+            del self._shows[peer]
             member = self._members.get(peer)
             if member is None or member.ours is None:
                 continue
             for start in range(0, len(pieces), m.MAX_HAVE):
                 part = tuple(pieces[start : start + m.MAX_HAVE])
                 member.connection.send(m.Have(member.ours, self.swarm.complete, part))
+        if self._shows:
+            self._flush_by(min(gathered.due for gathered in self._shows.values()))
 
     # What comes back (Taker).
 
@@ -261,6 +328,7 @@ class Drive:
     def on_reject(self, attempt: Attempt) -> None:
         self._attempts.pop((attempt.asker.peer, attempt.piece), None)
         self.handle(e.Rejected(attempt.asker.peer, attempt.piece))
+        self._settled(attempt.asker.peer, attempt.piece)
 
     async def _prove(self) -> None:
         async for attempt in self._whole:
@@ -270,13 +338,17 @@ class Drive:
             except DfedgeError as error:
                 self.failure = error
                 self.finished.set()
+                self._unput.add(peer)
+                self._settled(peer, piece)
                 continue
             length = sum(len(block) for block in attempt.blocks)
             attempt.blocks.clear()
             self._judge(outcome, peer, piece, length)
+            self._settled(peer, piece)
 
     def _judge(self, outcome: Outcome, peer: NodeId, piece: int, length: int) -> None:
         if outcome is Outcome.MISMATCH:
+            self._streak[peer] = AFTER_BAD
             self.wasted += length
             self.bad.append((peer, piece))
             self.handle(e.Spoiled(piece, peer))
@@ -286,12 +358,15 @@ class Drive:
                     member.connection.send(m.Bad(member.ours, piece))
                 self._court.spoiled(self.image, piece, member)
             return
+        self._streak[peer] = self._streak.get(peer, 0) + 1
         if outcome is Outcome.DUPLICATE:
             self.wasted += length
         else:
             self.fetched[peer] = self.fetched.get(peer, 0) + length
+        self._first_hand = self.swarm.is_complete(peer)
         for twin in self.store.twins(piece):
             self.handle(e.Proven(twin, peer))
+        self._first_hand = False
 
     # What we serve (Served).
 
@@ -303,12 +378,52 @@ class Drive:
         """Nothing to do: the line counts what it sent."""
 
     def on_rotten(self, piece: int) -> None:
-        log.error("rotten piece image=%s piece=%d", self.image.hex()[:12], piece)
-        self._uplink.forget_piece(self, piece)
-        self.handle(e.Lost(piece))
+        """A piece could not be proven or read; where it is still held, we look at our own disk."""
+        if piece in self.store.holds:
+            self.complain(piece)
+        else:
+            self.lose((piece,))
+
+    def lose(self, pieces: Iterable[int]) -> None:
+        """Pieces of ours have left the map: nobody is sent them any more, and everybody is told."""
+        gone = [piece for piece in pieces if piece in self.swarm.holds]
+        if not gone:
+            return
+        self._uplink.doubt(self, frozenset(gone))
+        if self.finished.is_set():
+            self.finished = anyio.Event()
+        for piece in gone:
+            self.handle(e.Lost(piece))
         for member in self.members:
             if member.ours is not None:
-                member.connection.send(m.Lost(member.ours, (piece,)))
+                for start in range(0, len(gone), m.MAX_HAVE):
+                    member.connection.send(m.Lost(member.ours, tuple(gone[start : start + m.MAX_HAVE])))
+
+    def take(self, store: PieceStore) -> None:
+        """Go on with a door to the same image that takes pieces."""
+        if store is not self.store:
+            self.store, self.failure = store, None
+        self._taking = True
+        self.catch_up()
+        self._unpark(list(self._parked))
+        unput, self._unput = self._unput, set()
+        for peer in unput:  # the swarm still waits for what came in vain: it asks anew after a choke
+            known = self.swarm.peers.get(peer)
+            if known is not None and not known.choked_by:
+                self.handle(e.Choked(peer))
+                self.handle(e.Unchoked(peer))
+
+    def catch_up(self) -> None:
+        """See what has come into the store, or has left it, by itself."""
+        store = self.store
+        if store.holds == self.swarm.holds and self.finished.is_set() == self.swarm.complete:
+            return
+        self.lose(piece for piece in list(self.swarm.holds) if piece not in store.holds)
+        if self.finished.is_set() and not self.swarm.complete:
+            self.finished = anyio.Event()
+        for piece in list(store.holds):
+            if piece not in self.swarm.holds:
+                self.handle(e.Proven(piece, NodeId("")))
 
     def complain(self, piece: int) -> None:
         """A peer says that a piece of ours does not match; we look at our own disk."""
@@ -326,6 +441,15 @@ class Drive:
                 except DfedgeError as error:
                     log.error("recheck failed piece=%d error=%s", piece, error)
                     good = False
-                if not good:
-                    self.on_rotten(piece)
+                if not good and piece not in self.store.holds:
+                    self.lose((piece,))
             await self._woken.wait()
+
+
+def _credit(streak: int) -> float:
+    """How many pieces a peer may owe us: few until some are proven, so that of one that has rotted few are wasted."""
+    if streak < 0:
+        return 1
+    if streak < PROBATION:
+        return 2
+    return 2 * (streak - PROBATION + 2) if streak < UNLIMITED else math.inf

@@ -19,7 +19,7 @@ from dfedge.transfer.serve import Line, Uplink
 
 MAX_CONNECTIONS: Final = 24  # sessions; each may hold a window of 1 MiB
 NEEDY: Final = 8  # a node with fewer sessions is let in even if that ends one of ours
-MAKES_ROOM: Final = "makes room for a node with fewer neighbours"
+MAKES_ROOM: Final = "makes room for"  # so begins the reason of who parts with a peer that did nothing wrong
 MAX_DISTRUSTED: Final = 64  # images whose manifests did not hold, remembered of one peer
 MAX_CATALOGUE: Final = 4096  # images remembered of one peer
 log = logging.getLogger("dfedge.transfer")
@@ -47,6 +47,19 @@ class Peer:
         """Whether blocks are on their way in either direction."""
         line = self.connection.line
         return bool(self.connection.asker.outstanding or (line is not None and line.queue))
+
+    @property
+    def host(self) -> str:
+        """The peer's address."""
+        return self.connection.address.rpartition(":")[0].strip("[]")
+
+    @property
+    def listens(self) -> tuple[str, int] | None:
+        """Where the peer can be dialled: there if we did, else at the port that it says; None before its hello."""
+        connection = self.connection
+        if connection.dialled:
+            return self.host, int(connection.address.rpartition(":")[2])
+        return (self.host, connection.hello.port) if connection.hello is not None else None
 
     def distrust(self, image: ImageId, error: DfedgeError) -> None:
         """Remember that this peer's manifest of an image does not hold, and why."""
@@ -89,9 +102,9 @@ class Peers:
         return set(self._peers)
 
     @property
-    def settled(self) -> set[NodeId]:
-        """The ids that are not to be dialled: connected or banned."""
-        return self.ids | self._blame.banned(time.monotonic())
+    def bans(self) -> dict[NodeId, float]:
+        """Who is banned, each until when, in monotonic seconds."""
+        return {node: ban.until for node, ban in self._blame.banned(time.monotonic()).items()}
 
     async def changed(self) -> None:
         """Wait until a peer comes or goes, or a catalogue changes."""
@@ -214,9 +227,17 @@ class Peers:
     def _make_room(self) -> None:
         """End a session at random, of those that move nothing now if there are any; it has other neighbours."""
         quiet = [peer for peer in self if not peer.is_busy]
-        leaver = self._rng.choice(quiet or list(self)).connection
-        leaver.close("busy", MAKES_ROOM)
-        self._remove(leaver)
+        self._part(self._rng.choice(quiet or list(self)), f"{MAKES_ROOM} a node with fewer neighbours")
+
+    def exchange(self, node: NodeId) -> None:
+        """End the session with a node, as another is to be our neighbour."""
+        peer = self._peers.get(node)
+        if peer is not None:
+            self._part(peer, f"{MAKES_ROOM} another neighbour")
+
+    def _part(self, peer: Peer, reason: str) -> None:
+        peer.connection.close("busy", reason)
+        self._remove(peer.connection)
 
     # What we and they hold.
 

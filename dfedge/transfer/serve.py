@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -185,6 +185,12 @@ class Uplink:
     def forget_piece(self, served: Served, piece: int) -> None:
         """A piece must be proven anew before it goes out again."""
         self._proven.get(id(served), set()).discard(piece)
+
+    def doubt(self, served: Served, gone: Collection[int]) -> None:
+        """Some pieces of an image have rotted: those are not sent, and all others are proven anew before they are."""
+        self._proven.pop(id(served), None)
+        for line in self._lines:
+            line.forget(lambda other, header: other is served and header.piece in gone)
 
     def _reject_piece(self, served: Served, piece: int) -> None:
         for line in self._lines:

@@ -81,6 +81,7 @@ class Swarms:
     def fetching(self, image: ImageId, store: PieceStore) -> Iterator[Drive]:
         """Take part in an image's swarm for as long as the block lasts; several jobs may do so at once."""
         drive = self._drives.get(image) or self._start(image, store)
+        drive.take(store)
         self._fetchers[image] = self._fetchers.get(image, 0) + 1
         try:
             for peer in self._peers.holders(image):
@@ -110,6 +111,13 @@ class Swarms:
         if drive is not None and image not in self._fetchers:
             self.stop(image)
             await drive.ended.wait()
+
+    async def retire_idle(self) -> bool:
+        """Leave the swarms that only linger, so that their images may be evicted; false says that there are none."""
+        idle = [drive.image for drive in self.drives() if not drive.is_wanted and drive.image not in self._fetchers]
+        for image in idle:
+            await self.retire(image)
+        return bool(idle)
 
     def _start(self, image: ImageId, store: PieceStore) -> Drive:
         if self._tasks is None:

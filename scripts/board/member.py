@@ -15,7 +15,7 @@ from lab import Lan
 from board.promise import Broken, promise
 
 DFEDGE: Final = str(Path(sys.executable).parent / "dfedge")
-COMMAND_S: Final = 60.0  # no command that is asked takes longer
+COMMAND_S: Final = 60.0  # no usual command that is asked takes longer
 
 
 @dataclass(slots=True)
@@ -38,9 +38,9 @@ class Member:
             "DFEDGE_STATE_DIR": str(self.folder / "state"),
         }
 
-    def ask(self, *arguments: str) -> dict[str, Any]:
+    def ask(self, *arguments: str, seconds: float = COMMAND_S) -> dict[str, Any]:
         """Run a command at this node to its end and return its last JSON document. Raises Broken."""
-        done = self.lan.run(self.number, [DFEDGE, *arguments, "--json"], self.environment, timeout=COMMAND_S)
+        done = self.lan.run(self.number, [DFEDGE, *arguments, "--json"], self.environment, timeout=seconds)
         if done.returncode:
             raise Broken(
                 f"{self.name}: dfedge {' '.join(arguments)} ended with {done.returncode}: {_first(done.stderr)}"

@@ -1,1 +1,1 @@
-"""Faults, injected into real agents, and what became of them: one module for each row of docs/reliability.md."""
+"""Faults put into real nodes, one script each: what is injected, what is expected, what was found."""

@@ -62,6 +62,18 @@ def test_a_folder_keeps_its_paths_and_modes(boards: list[Board], tmp_path: Path)
     assert os.access(tmp_path / "out/run.sh", os.X_OK)
 
 
+def test_several_files_for_one_place_are_refused_before_any_is_fetched(boards: list[Board], tmp_path: Path) -> None:
+    folder = tmp_path / "pair"
+    folder.mkdir()
+    for name in ("kernel", "rootfs"):
+        (folder / name).write_text(name)
+    boards[0].ask("publish", str(folder), "--name", "pair", "--version", "1")
+    done = boards[1].run("get", "pair:1", "-o", str(tmp_path / "out"))
+    assert done.returncode == 1
+    assert "pair:1: has 2 files; give a folder [refused]\n  try: dfedge get pair:1 -o DIR/" in done.stderr
+    assert boards[1].ask("ls")["images"] == [] and not (tmp_path / "out").exists()
+
+
 def test_publishing_leaves_no_descriptor_open_in_the_agent(boards: list[Board], tmp_path: Path) -> None:
     folder = tmp_path / "many"
     folder.mkdir()
@@ -92,6 +104,7 @@ def test_rot_is_found_said_and_repaired_from_a_neighbour(boards: list[Board], tm
     assert "lacks" in done.stderr
     repaired = boards[1].ask("verify", "rot:1", "--repair")
     assert repaired["incomplete"] == []
+    assert (repaired["bad"], repaired["repaired"]) == (0, 1)  # it was found by the command before
     boards[1].ask("get", "rot:1", "-o", str(tmp_path / "rot.out"))
     assert sha256(tmp_path / "rot.out") == sha256(source)
 

@@ -79,9 +79,10 @@ class Blame:
         sheet = self._sheets.get(node)
         return sheet.ban if sheet is not None and sheet.ban is not None and now < sheet.ban.until else None
 
-    def banned(self, now: float) -> set[NodeId]:
+    def banned(self, now: float) -> dict[NodeId, Ban]:
         """All that are banned now."""
-        return {node for node, sheet in self._sheets.items() if sheet.ban is not None and now < sheet.ban.until}
+        sheets = self._sheets.items()
+        return {node: sheet.ban for node, sheet in sheets if sheet.ban is not None and now < sheet.ban.until}
 
     def __len__(self) -> int:
         return len(self._sheets)

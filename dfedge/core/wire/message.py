@@ -14,6 +14,7 @@ PART: Final = 48 * 1024  # bytes of a manifest in one message
 MAX_SIGNATURE: Final = 8 * 1024  # bytes; an Ed25519 SSHSIG is 300, one by a certificate under 2,000
 MAX_RECORD: Final = 1900  # bytes of a signed node record, so that 32 fit one message
 MAX_CONTACTS: Final = 32
+MAX_HOLDERS: Final = 16  # in one answer; a holder is a contact and an entry
 MAX_HOPS: Final = 2  # with 24 neighbours each, 2 reach 14,000 nodes
 _U32: Final = 2**32 - 1
 
@@ -146,7 +147,7 @@ class Have:
 
     def __post_init__(self) -> None:
         _check_handle(self.handle)
-        _require(len(self.pieces) <= MAX_HAVE and all(0 <= p < MAX_PIECES for p in self.pieces), "have out of range")
+        _check_pieces(self.pieces, "have out of range")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class Lost:
 
     def __post_init__(self) -> None:
         _check_handle(self.handle)
-        _require(len(self.pieces) <= MAX_HAVE and all(0 <= p < MAX_PIECES for p in self.pieces), "lost out of range")
+        _check_pieces(self.pieces, "lost out of range")
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,14 +276,32 @@ class Seek:
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """A node, where it was reached, and what it says it holds. Only the record is signed, the rest is hearsay."""
+
+    record: bytes
+    host: str  # empty if it was reached where nobody else can
+    port: int
+    image: bytes
+    name: str
+    version: str
+    size: int  # bytes
+    held: int  # bytes
+
+    def __post_init__(self) -> None:
+        Contact(self.record, self.host, self.port)
+        Entry(self.image, self.name, self.version, 0, self.size, self.held)
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """Nodes that hold what a question asked for; goes back the way the question came."""
 
     question: bytes
-    contacts: tuple[Contact, ...]
+    holders: tuple[Holder, ...]
 
     def __post_init__(self) -> None:
-        _require(len(self.question) == 8 and len(self.contacts) <= MAX_CONTACTS, "answer out of range")
+        _require(len(self.question) == 8 and len(self.holders) <= MAX_HOLDERS, "answer out of range")
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,3 +328,7 @@ def _require(holds: bool, complaint: str) -> None:
 
 def _check_handle(handle: int) -> None:
     _require(0 <= handle <= MAX_HANDLE, "handle out of range")
+
+
+def _check_pieces(pieces: tuple[int, ...], what: str) -> None:
+    _require(len(pieces) <= MAX_HAVE and (not pieces or (min(pieces) >= 0 and max(pieces) < MAX_PIECES)), what)

@@ -37,7 +37,7 @@ ANSWERS: Mapping[str, Document] = {
         {"id": None, "name": None, "addresses": [], "via": "static", "state": "refused", "reason": "of another fleet",
          "banned_until": None, "bytes_down": 0, "bytes_up": 0, "images": []},
     ]},
-    "where": {"nodes": [{"node": "a" * 52, "name": "gw-12", "have_bytes": 71, "missing_bytes": 29}]},
+    "where": {"nodes": [{"node": "a" * 52, "name": "gw-12", "have_bytes": 71, "missing_bytes": 29, "connected": True}]},
     "why": {"images": [{
         "name": "gateway", "version": "2.4.1", "bytes_total": 100, "bytes_done": 58, "rate": 5_125_000,
         "reasons": [{"reason": "gw-31 does not serve us", "share": 0.25}, {"reason": "slow", "peer": "gw-12"}],
@@ -77,7 +77,8 @@ def asked(agent: StartAgent) -> dict[str, Document]:
         ),
         ("status", {}, "● gw-12  serving for 3 d 13 min   fleet acme-plant   cert 212 d left"),
         ("peers", {}, "kiosk-07  192.0.2.7:7411  mdns    connected  2.0 MiB  0 B  gateway:2.4.1"),
-        ("where gateway", {"ref": "gateway"}, "71 B     29 B   71 %"),
+        ("where gateway", {"ref": "gateway", "timeout": None}, "71 B     29 B   71 %  yes"),
+        ("where gateway --timeout 5s", {"ref": "gateway", "timeout": 5.0}, "CONNECTED"),
         ("why gateway", {"ref": "gateway"}, "gateway:2.4.1 is at 58 %, 41 Mbit/s\n  1. gw-31 does not serve us"),
         ("why", {"ref": None}, "  2. gw-12: slow"),
     ],
@@ -106,6 +107,33 @@ def test_verify_is_one_result_line_and_fails_if_something_spoilt_is_left(dfedge:
     ran = dfedge("verify", "--json")
     assert (ran.code, ran.document["type"], ran.document["ok"]) == (1, "result", False)
     assert dfedge("verify").err == "  try: dfedge verify --repair\n"
+
+
+def test_gc_says_what_goes_why_and_what_is_short_even_so(dfedge: Any, agent: StartAgent) -> None:
+    gone = {"image": None, "name": "kiosk:1.9", "bytes": 2**20, "reason": "not pinned, not in use"}
+
+    async def gc(params: Document, call: Call) -> Document:
+        return {"freed": 2**20, "images": [gone], "because": "9 B is free", "short": "gw:1 is pinned", "dry_run": True}
+
+    agent({"gc": gc})
+    ran = dfedge("gc", "--dry-run")
+    assert ran.out == (
+        "would free 1.0 MiB: kiosk:1.9\n  because 9 B is free\n  kiosk:1.9  1.0 MiB  not pinned, not in use\n"
+    )
+    assert ran.err == "dfedge: warning: gw:1 is pinned\n"
+
+
+def test_status_says_what_was_given_back(dfedge: Any, agent: StartAgent) -> None:
+    evicted = {"images": 2, "bytes": 2**20, "last": "kiosk:1.9", "because": "9 B is free, 1.0 MiB is to stay free"}
+
+    async def status(params: Document, call: Call) -> Document:
+        return {**ANSWERS["status"], "store": {"path": "/s", "bytes": 0, "quota": 0, "free": 9, "evicted": evicted}}
+
+    agent({"status": status})
+    assert (
+        "evicted 2 images, 1.0 MiB since the start; the last kiosk:1.9: 9 B is free, 1.0 MiB is to stay free"
+        in dfedge("status").out
+    )
 
 
 @pytest.mark.parametrize("verb", ["pin", "unpin"])
@@ -195,6 +223,10 @@ def test_all_mistakes_in_settings_are_told_at_once_and_end_with_2(dfedge: Any, t
     assert dfedge("agent", "--config", file).code == 2
     file.write_text("")
     assert dfedge("config", "check", file).code == 0
+    file.write_text('[store]\nquota = "900000 TiB"\n')
+    ran = dfedge("config", "check", file)
+    assert (ran.code, f"warning: store.quota is 900000.0 TiB ({file}:2), the disk of" in ran.err) == (0, True)
+    assert dfedge("config", "check", file, "--json").document["warnings"]
 
 
 def test_a_fleet_is_made_enrolled_joined_and_revoked_from_the_command_line(

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import anyio
 import pytest
 
 from dfedge.core.errors import Corrupt, NotFound
@@ -206,8 +207,26 @@ def test_a_disk_too_small_is_told_with_the_numbers(
     full = SimpleNamespace(f_bavail=1, f_frsize=4096)
     monkeypatch.setattr(os, "fstatvfs", lambda _: full)
     ran = dfedge("get", "gateway:2.4.1", "-o", tmp_path / "gw.img")
-    assert f"{tmp_path}: gateway:2.4.1 needs 7.8 KiB, 4.0 KiB is free [no_space]" in ran.err
+    assert f"{tmp_path}: gateway:2.4.1 needs 7.8 KiB, 4.0 KiB is free [no_space]\n  try: df -h {tmp_path}" in ran.err
     assert not (tmp_path / "gw.img").exists()
+
+
+def test_a_disk_too_small_for_the_output_is_told_before_it_is_fetched(
+    agent: Callable[[Mapping[str, Handler]], None], dfedge: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = []
+
+    async def get(params: Document, call: Call) -> Document:
+        await call.emit({"type": "manifest", "name": "a", "version": "1", "bytes_total": 8000, "bytes_done": 0})
+        await anyio.sleep(5)  # the command hangs up, which ends it
+        fetched.append(params)
+        return {}
+
+    agent({"get": get})
+    monkeypatch.setattr(os, "fstatvfs", lambda _: SimpleNamespace(f_bavail=1, f_frsize=4096))
+    ran = dfedge("get", "a:1", "-o", tmp_path / "new" / "")
+    assert f"{tmp_path}: a:1 needs 7.8 KiB, 4.0 KiB is free [no_space]" in ran.err
+    assert not fetched and not (tmp_path / "new").exists()
 
 
 def test_an_output_that_fails_half_way_leaves_nothing(

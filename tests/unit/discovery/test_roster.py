@@ -104,6 +104,58 @@ def test_a_listed_peer_that_is_connected_is_not_dialled_twice_also_when_mdns_nam
     assert roster.dials(60.0, {node(1)}, 8) == []
 
 
+def test_a_listed_peer_that_dialled_us_is_no_second_row_that_was_refused(roster: Roster) -> None:
+    roster.heard(seen(None, "192.0.2.7", via="static"), 0.0)
+    roster.dials(0.0, NOBODY, 1)
+    roster.failed(("192.0.2.7", 7411), None, "connected already", 1.0)
+    roster.met(node(1), ("192.0.2.7", 7411), "gw-01", 2.0)
+    [view] = roster.views(3.0)
+    assert (view.id, view.name, view.via, view.reason) == (node(1), "gw-01", ("static",), "")
+    assert roster.dials(600.0, {node(1)}, 8) == []
+    assert roster.dials(600.0, NOBODY, 8) == [Candidate(node(1), "192.0.2.7", 7411)]
+
+
+def test_a_node_that_dialled_us_is_known_where_it_listens(roster: Roster) -> None:
+    roster.met(node(1), ("10.0.0.1", 7411), "gw-01", 0.0)
+    assert roster.dials(1.0, NOBODY, 8) == [Candidate(node(1), "10.0.0.1", 7411)]
+    assert roster.views(1.0)[0].name == "gw-01"
+
+
+def test_a_neighbour_that_was_parted_with_rests_even_if_it_is_heard_again(roster: Roster) -> None:
+    roster.proven(node(1), ("10.0.0.1", 7411), 0.0)
+    roster.rest(node(1), 60.0)
+    roster.heard(seen(1), 5.0)
+    assert roster.dials(30.0, NOBODY, 8) == []
+    assert roster.waiting(30.0, NOBODY) == []
+    assert roster.next_dial(30.0, NOBODY) == 30.0
+    assert roster.dials(60.0, NOBODY, 8) != []
+
+
+def test_near_addresses_are_dialled_before_others_of_their_kind(roster: Roster) -> None:
+    for number in range(1, 4):
+        roster.heard(seen(number, f"10.9.0.{number}"), 0.0)
+    roster.heard(seen(4, "10.0.0.4"), 0.5)
+    roster.proven(node(2), ("10.9.0.2", 7411), 0.5)
+
+    def is_near(host: str) -> bool:
+        return host.startswith("10.0.0.")
+
+    offer = roster.offer(1.0, NOBODY, is_near)
+    taken = [offer.take(), offer.take(), offer.take(far=True)]
+    assert [one and one.id for one in taken[:2]] == [node(2), node(4)]
+    assert taken[2] is not None
+    assert taken[2].host.startswith("10.9.0.")
+
+
+def test_what_is_drawn_by_lot_may_be_any_that_is_known(roster: Roster) -> None:
+    roster.proven(node(0), ("10.0.0.0", 7411), 0.0)
+    for number in range(1, 40):
+        roster.heard(seen(number), 0.0)
+    drawn = [roster.offer(60.0 * turn, NOBODY).take(by_lot=True) for turn in range(1, 6)]
+    assert all(drawn)
+    assert len({one.id for one in drawn if one}) > 1
+
+
 def test_another_board_at_a_listed_address_is_accepted_after_one_failure(roster: Roster) -> None:
     roster.heard(seen(None, "192.0.2.7", via="static"), 0.0)
     roster.dials(0.0, NOBODY, 1)
@@ -216,6 +268,8 @@ _STEPS = st.lists(
         st.tuples(st.just("inbound"), _NUMBERS),
         st.tuples(st.just("failed"), st.none() | _NUMBERS, _HOSTS, _PORTS),
         st.tuples(st.just("gone"), _NUMBERS),
+        st.tuples(st.just("met"), _NUMBERS, _HOSTS, _PORTS),
+        st.tuples(st.just("rest"), _NUMBERS),
         st.tuples(st.just("dials"), st.floats(0, 40)),
         st.tuples(st.just("wake")),
     ),
@@ -242,6 +296,10 @@ def test_the_roster_is_bounded_and_knocks_rarely_whatever_it_is_told(steps: list
                 roster.proven(node(n), None, now)
             case ("failed", int() | None as n, str(host), int(port)):
                 roster.failed((host, port), None if n is None else node(n), "x", now)
+            case ("met", int(n), str(host), int(port)):
+                roster.met(node(n), (host, port), "x", now)
+            case ("rest", int(n)):
+                roster.rest(node(n), now + 5.0)
             case ("gone", int(n)):
                 roster.gone(node(n), frozenset())
             case ("wake",):

@@ -82,6 +82,9 @@ def test_flag_beats_variable_beats_later_file_beats_earlier_file(write: Write, t
         ('[node]\nname = "Kiosk 7"\n', 2, ["node.name", "not a node name"]),
         ('[hooks]\ntimeout = "10 parsecs"\n', 2, ["hooks.timeout", "not a duration"]),
         ('[hooks]\ninstall = "reboot"\n', 2, ["hooks.install", "not a list"]),
+        ('[store]\nscrub = "0s"\n', 2, ["store.scrub", "not from 1 s to 10 years", '"30d", or "off"']),
+        ("[store]\nscrub = true\n", 2, ["store.scrub", "not a duration"]),
+        ('[store]\nscrub = "monthly"\n', 2, ["store.scrub", '"monthly" is not a duration']),
         ("[trust]\ndays = 0\n", 2, ["trust.days", "1 to 36,500"]),
         ("[trust]\ndays = true\n", 2, ["trust.days", "true"]),
         ("store = 3\n", 1, ["store is a section"]),
@@ -162,6 +165,15 @@ def test_folders_are_absolute_wherever_the_agent_goes(tmp_path: Path, monkeypatc
 )
 def test_where_to_listen_is_written_in_the_ways_people_know(text: str, address: tuple[str, int]) -> None:
     assert parse_listen(text) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [('"30d"', 30 * 86400.0), ("3600", 3600.0), ('"off"', None), ("false", None)]
+)
+def test_how_often_the_store_is_read_again_is_a_duration_or_off(write: Write, text: str, seconds: float | None) -> None:
+    told = load(config_file=write(f"[store]\nscrub = {text}\n"), environ={})
+    assert told.store.scrub == seconds
+    assert load(environ={"DFEDGE_STORE_SCRUB": "off"}).store.scrub is None
 
 
 @pytest.mark.parametrize("text", ["", ":", ":0", ":65536", "fe80::1", "a b", "host:", "[::1", "-1"])

@@ -211,7 +211,8 @@ def test_a_run_tells_when_each_node_was_done_and_leaves_nothing(image: Image, tm
     system = shell('[ $TAKER = 2 ] && sleep 0.3; cp "$IMAGE" "$OUT"')
     done = run_it(system, Scenario("self", 2, image.size), image, tmp_path)
     assert done.failed == ""
-    assert done.done_s[1] < 0.3 <= done.done_s[2] == pytest.approx(done.makespan_s, abs=0.01)
+    assert done.done_s[1] < done.done_s[2] <= done.makespan_s
+    assert done.done_s[2] >= 0.3
     assert [seconds for seconds, _ in done.curves[2]] == sorted(seconds for seconds, _ in done.curves[2])
 
 

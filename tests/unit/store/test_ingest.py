@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anyio
 import pytest
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 from dfedge.core.errors import Corrupt, NoSpace, Refused
 from dfedge.core.image.manifest import FileEntry, Manifest
 from dfedge.store import ingest as ingest_module
+from dfedge.store import reading as reading_module
 from dfedge.store.ingest import Stage
+from dfedge.store.reading import Reading
 from dfedge.store.store import Store
 
 from .conftest import OpenStore
@@ -89,12 +92,65 @@ def test_pieces_of_any_length_are_those_a_plain_reading_gives(tmp_path: Path, si
         with reading(tmp_path / "source") as fd, reading(tmp_path / "source") as _:
             out = os.open(tmp_path / "copy", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
-                return await anyio.to_thread.run_sync(ingest_module._Reading(fd, size, piece, out).run)
+                return await anyio.to_thread.run_sync(Reading(fd, size, piece, out).run)
             finally:
                 os.close(out)
 
     assert anyio.run(read) == (sha256(data).digest(), entry("f", data, piece).digests)
     assert (tmp_path / "copy").read_bytes() == data
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["hole", "zeros", "noise"]), st.integers(1, 9)), max_size=6),
+    st.integers(PIECE, 3 * PIECE),
+    st.booleans(),
+)
+def test_zeros_written_or_left_out_hash_and_copy_as_any_bytes(
+    parts: list[tuple[str, int]], piece: int, tail: bool
+) -> None:
+    """Blocks of 4 KiB in which a file system may leave a hole; the buffers are as small, so that several are needed."""
+    with TemporaryDirectory() as made, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading_module, "CHUNK", 4096)
+        source, copy = Path(made) / "source", Path(made) / "copy"
+        with source.open("wb") as file:
+            for kind, blocks in parts:
+                if kind == "hole":
+                    file.seek(blocks * 4096, os.SEEK_CUR)
+                else:
+                    file.write(bytes(blocks * 4096) if kind == "zeros" else noise(blocks * 4096))
+            file.truncate(file.tell() + 17 * tail)
+        data = source.read_bytes()
+
+        async def read() -> tuple[bytes, bytes]:
+            with reading(source) as fd, copy.open("w+b") as out:
+                return await anyio.to_thread.run_sync(Reading(fd, len(data), piece, out.fileno()).run)
+
+        assert anyio.run(read) == (sha256(data).digest(), entry("f", data, piece).digests)
+        assert copy.read_bytes() == data
+        assert copy.stat().st_blocks * 512 <= sum(blocks * 4096 for kind, blocks in parts if kind == "noise")
+
+
+async def test_a_sparse_image_stays_sparse_in_the_store_and_at_its_place(
+    store: Store, tmp_path: Path, state: Path
+) -> None:
+    size, real = 64 << 20, noise(1 << 20)
+    source, target = tmp_path / "source", tmp_path / "target"
+    with source.open("wb") as file:
+        file.truncate(size)
+        file.seek(20 << 20)
+        file.write(real)
+    stage = await store.stage(size)
+    with reading(source) as fd:
+        made = await stage.add("disk.img", fd, 0o644, 1 << 20)
+    fw = described(made)
+    await commit(stage, fw)
+    with target.open("w+b") as out:
+        await store.output(fw.image, 0, out.fileno())
+    for path in (state / "blobs/sha256" / made.digest.hex(), target):
+        assert path.stat().st_size == size and path.stat().st_blocks * 512 < 2 << 20
+        assert sha256(path.read_bytes()).digest() == made.digest
+    assert (await store.verify(None)).bad == ()
 
 
 async def test_a_file_published_twice_is_stored_once(store: Store, tmp_path: Path, state: Path) -> None:

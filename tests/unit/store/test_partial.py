@@ -70,6 +70,30 @@ async def test_pieces_not_yet_journalled_are_hashed_again_and_the_good_ones_kept
     assert set(again.holds) == {0, 1, 2}
 
 
+async def test_zeros_are_held_from_the_start_and_take_no_room(open_store: OpenStore, state: Path) -> None:
+    fw = firmware({"disk.img": noise(2 * PIECE) + bytes(300 * PIECE) + noise(PIECE, seed=1) + bytes(7)})
+    partial = await fw.begin(open_store())
+    assert set(partial.holds) == set(range(2, 302)) and partial.reused == 300 * PIECE
+    assert await partial.prove(2) and partial.read(301, 0, PIECE) == bytes(PIECE)
+    await fw.put(partial, [0])
+    again = await fw.begin(open_store())  # as after a crash
+    assert set(again.holds) == {0, *range(2, 302)}
+    await fw.put(again)
+    await again.finish()
+    blob = state / "blobs/sha256" / fw.manifest.files[0].digest.hex()
+    assert blob.read_bytes() == fw.files["disk.img"] and blob.stat().st_blocks * 512 < 10 * PIECE
+
+
+async def test_what_was_cut_off_is_not_taken_for_zeros(open_store: OpenStore, state: Path) -> None:
+    fw = firmware({"disk.img": noise(PIECE) + bytes(8 * PIECE)})
+    store = open_store()
+    await fw.fetch(store)
+    blob = state / "blobs/sha256" / fw.manifest.files[0].digest.hex()
+    blob.chmod(0o600)
+    os.truncate(blob, 3 * PIECE)
+    assert not await store.open_image(fw.image).recheck(5)
+
+
 @pytest.mark.parametrize("harm", ["torn", "header", "gone"])
 async def test_a_broken_journal_costs_hashing_but_no_fetching(open_store: OpenStore, state: Path, harm: str) -> None:
     fw = firmware()

@@ -1,6 +1,7 @@
 """Gossip: questions find holders and end; lies and floods lead nowhere."""
 
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +9,7 @@ from dfedge.core.errors import Untrusted
 from dfedge.core.image.name import Ref
 from dfedge.core.seams import ImageId, NodeId, PeerRecord
 from dfedge.core.wire import message as m
-from dfedge.transfer.gossip import QUESTIONS_PER_S, Gossip
+from dfedge.transfer.gossip import MAX_HOLDINGS, QUESTIONS_PER_S, Gossip
 
 IMAGE = m.Entry(bytes(32), "gateway", "1", 1, 5, 5)
 
@@ -34,15 +35,20 @@ def _read(data: bytes) -> PeerRecord:
     return PeerRecord(NodeId(data.decode()), data.decode(), (), 1, 1)
 
 
+def holder(record: bytes) -> m.Holder:
+    """An answer: some node holds the image."""
+    return m.Holder(record, "10.0.0.9", 7411, IMAGE.image, IMAGE.name, IMAGE.version, IMAGE.size, IMAGE.held)
+
+
 def link(one: Node, other: Node, holds: bool = False) -> None:
     """Let two nodes be neighbours; `holds` says that `other` announces the image to `one`."""
     for here, there, catalogue in ((one, other, {ImageId(IMAGE.image): IMAGE} if holds else {}), (other, one, {})):
         connection = SimpleNamespace(
-            id=there.name, address=f"10.0.0.{len(there.name)}:7411", is_closed=False,
+            id=there.name, is_closed=False,
             hello=SimpleNamespace(record=there.name.encode(), port=7411),
         )  # fmt: skip
         connection.back = None
-        here.peers.append(SimpleNamespace(connection=connection, catalogue=catalogue))
+        here.peers.append(SimpleNamespace(connection=connection, catalogue=catalogue, host=f"10.0.0.{len(there.name)}"))
     to_other, to_one = one.peers[-1].connection, other.peers[-1].connection
     to_other.send = lambda message: other.gossip.on_message(to_one, message)
     to_one.send = lambda message: one.gossip.on_message(to_other, message)
@@ -77,8 +83,56 @@ def test_a_forged_record_is_passed_over() -> None:
 def test_an_answer_to_nothing_we_asked_is_passed_over() -> None:
     node, peer = Node("a"), Node("b")
     link(node, peer)
-    node.gossip.on_message(node.peers[0].connection, m.Found(bytes(8), (m.Contact(b"x", "10.0.0.9", 7411),)))
+    node.gossip.on_message(node.peers[0].connection, m.Found(bytes(8), (holder(b"x"),)))
     assert node.heard == []
+
+
+def test_who_only_wants_to_know_hears_of_holders_afar_and_what_they_hold_and_dials_nobody() -> None:
+    asker, middle, far, holder = (Node(name) for name in ("a", "mm", "fff", "hhhh"))
+    link(asker, middle)
+    link(middle, far)
+    link(far, holder, holds=True)
+    with asker.gossip.asking(Ref("gateway")) as answers:
+        [held] = answers.holdings.values()
+    assert (held.node, held.name, held.image, held.size, held.held) == ("hhhh", "hhhh", IMAGE.image, 5, 5)
+    assert not any(asked for _, asked in asker.heard)
+
+
+def test_an_answer_of_another_image_or_under_a_forged_record_is_passed_over() -> None:
+    node, peer = Node("a"), Node("b")
+    link(node, peer)
+    said: list[Any] = []
+    node.peers[0].connection.send = said.append
+    with node.gossip.asking(Ref("gateway", "2")) as answers:
+        question = said[0].question
+        other = holder(b"x")
+        forged = replace(other, record=b"forged", version="2")
+        node.gossip.on_message(node.peers[0].connection, m.Found(question, (other, forged)))
+    assert not answers.holdings
+
+
+def test_a_neighbour_that_answers_without_end_fills_nothing() -> None:
+    node, peer = Node("a"), Node("b")
+    link(node, peer)
+    said: list[Any] = []
+    node.peers[0].connection.send = said.append
+    with node.gossip.asking(Ref("gateway")) as answers:
+        for number in range(MAX_HOLDINGS + 10):
+            made_up = replace(holder(b"x"), image=number.to_bytes(32, "big"))
+            node.gossip.on_message(node.peers[0].connection, m.Found(said[0].question, (made_up,)))
+    assert len(answers.holdings) == MAX_HOLDINGS
+
+
+def test_a_holder_that_only_its_neighbour_can_reach_is_told_without_an_address() -> None:
+    node, peer = Node("a"), Node("b")
+    link(node, peer)
+    link(node, Node("cc"), holds=True)
+    node.peers[1].host = "fe80::1%eth0"
+    said: list[Any] = []
+    node.peers[0].connection.send = said.append
+    node.gossip.on_message(node.peers[0].connection, m.Seek(bytes(8), 0, "gateway", "", ""))
+    [found] = said
+    assert [(one.record, one.host) for one in found.holders] == [(b"cc", "")]
 
 
 def test_a_flood_of_questions_is_not_passed_on_and_not_held_against_who_passes_it_on() -> None:
@@ -100,7 +154,7 @@ def test_a_newcomer_gets_a_few_contacts_and_none_that_is_link_local() -> None:
     node = Node("a")
     for number in range(12):
         link(node, Node("p" * (number + 2)))
-    node.peers[3].connection.address = "[fe80::1%eth0]:7411"
+    node.peers[3].host = "fe80::1%eth0"
     said: list[m.Message] = []
     node.peers[0].connection.send = said.append
     node.gossip.welcome(node.peers[0].connection)
