@@ -12,8 +12,8 @@ def test_a_flood_is_cut_off_and_a_busy_peer_is_not() -> None:
     for _ in range(1000):
         now[0] += WINDOW_S / 90
         pace.count()
-    for _ in range(101):
-        pace.count()
+    now[0] += WINDOW_S
+    _count(pace, 100)
     with pytest.raises(ProtocolError, match="speaks more than 100 times in 10 s"):
         _count(pace, 101)
 
