@@ -23,6 +23,7 @@ CLOSE_S: Final = 2.0
 UNFINISHED: Final = 64  # names of which we heard, but not yet where they are
 RESOLVE_MS: Final = 2000
 RESOLVERS: Final = 4
+LOOKS_PER_S: Final = 200  # instances looked at; each costs 0.1 ms, and a liar on the LAN can name thousands a second
 REPEAT_S: Final = 60.0  # between announcements of a lone node; a network that healed says nothing
 LONGEST_REPEAT_S: Final = 1800.0  # with its spread under 3,375 s, when others would ask whether we are still there
 
@@ -60,6 +61,8 @@ class Service:
         self._on_gone: Final = on_gone
         self._ids: Final[OrderedDict[str, NodeId]] = OrderedDict()  # by instance, for goodbyes
         self._put, self._take = anyio.create_memory_object_stream[str](UNFINISHED)
+        self._late: Final[OrderedDict[str, None]] = OrderedDict()  # instances to be looked at when there is time
+        self._second, self._looks = 0.0, 0
         self._clash: Final = anyio.Event()
         self._zeroconf: AsyncZeroconf | None = None
         self._browser: AsyncServiceBrowser | None = None
@@ -92,6 +95,7 @@ class Service:
             async with anyio.create_task_group() as tasks:
                 for _ in range(RESOLVERS):
                     tasks.start_soon(self._resolve)
+                tasks.start_soon(self._catch_up)
                 # First, so that the replies arrive while our own name is being probed for.
                 self._browser = AsyncServiceBrowser(inner, TYPE, handlers=[self._changed])
                 announced = await self._zeroconf.async_register_service(info)
@@ -150,23 +154,54 @@ class Service:
         from zeroconf.asyncio import AsyncServiceInfo
 
         assert self._zeroconf is not None
+        inner = self._zeroconf.zeroconf
         for name in list(self._ids):
             info = AsyncServiceInfo(TYPE, name)
-            if info.load_from_cache(self._zeroconf.zeroconf):
+            if info.load_from_cache(inner):
                 self._sighted(info)
+        for record in inner.cache.entries_with_name(TYPE):  # those that a flood made us pass over
+            name = getattr(record, "alias", "")
+            if name and name not in self._ids and len(self._late) < CAPACITY:
+                self._late[name] = None
 
-    def _changed(self, zeroconf: "Zeroconf", service_type: str, name: str, state_change: "ServiceStateChange") -> None:
+    def _changed(
+        self,
+        zeroconf: "Zeroconf",  # noqa: ARG002 - zeroconf's signature
+        service_type: str,  # noqa: ARG002
+        name: str,
+        state_change: "ServiceStateChange",
+    ) -> None:
         """What the browser noticed. Announcements are complete, so most need no question and no queue."""
         from zeroconf import ServiceStateChange
-        from zeroconf.asyncio import AsyncServiceInfo
 
         if state_change is ServiceStateChange.Removed:
             node = self._ids.pop(name, None)
             if node is not None:
                 self._on_gone(node)
             return
-        info = AsyncServiceInfo(service_type, name)
-        if info.load_from_cache(zeroconf):
+        now = anyio.current_time()
+        if now - self._second >= 1.0:
+            self._second, self._looks = now, 0
+        self._looks += 1
+        if self._looks <= LOOKS_PER_S:
+            self._look(name)
+        elif len(self._late) < CAPACITY:
+            self._late[name] = None
+
+    async def _catch_up(self) -> None:
+        """Look at what a flood made late, in the order in which it came."""
+        while True:
+            await anyio.sleep(1.0 if self._late else REPEAT_S / 6)
+            for name in list(self._late)[: LOOKS_PER_S // 2]:
+                del self._late[name]
+                self._look(name)
+
+    def _look(self, name: str) -> None:
+        from zeroconf.asyncio import AsyncServiceInfo
+
+        assert self._zeroconf is not None
+        info = AsyncServiceInfo(TYPE, name)
+        if info.load_from_cache(self._zeroconf.zeroconf):
             self._sighted(info)
             return
         try:

@@ -26,6 +26,7 @@ MAX_WANTED: Final = 4  # holders of what we seek, dialled though we have neighbo
 COURTESY: Final = 1.5  # seconds the higher id waits for the lower to dial, as one session a pair is enough
 RESOLVE_EVERY: Final = 60.0  # seconds between look-ups of listed names
 LONGEST_SLEEP: Final = 30.0  # seconds
+REST: Final = 1e-4  # seconds for each address between two looks at the roster: else a flood of news takes a whole core
 log = logging.getLogger("dfedge.connect")
 
 
@@ -57,7 +58,7 @@ class Mesh:
 
     def told(self, record: PeerRecord, host: str, port: int, asked: bool) -> None:
         """A neighbour told us of a node; one that we asked for, as it holds what we seek, is dialled at once."""
-        if record.id in self._peers.ids:
+        if record.id in self._peers.ids or record.id in self._peers.bans:
             return
         networks, own = self._surroundings()
         listed = {(peer.host, peer.port) for peer in self._listed}
@@ -119,6 +120,8 @@ class Mesh:
                 tasks.start_soon(self._resolve_listed)
             while True:
                 now = self._clock()
+                for node, until in self._peers.bans.items():
+                    self._roster.rest(node, until)
                 most = MAX_DIALS - len(self._dialling)
                 for candidate in self._neighbourhood.dials(now, self._links(), self._dialling, most, self._is_near):
                     self._start(candidate, tasks)
@@ -126,6 +129,7 @@ class Mesh:
                 pause = self._roster.next_dial(now, self._peers.ids) if has_room else None
                 with anyio.move_on_after(min(pause if pause is not None else LONGEST_SLEEP, LONGEST_SLEEP)):
                     await self._news.wait()
+                await anyio.sleep(REST * len(self._roster))
                 self._news = anyio.Event()
 
     def _start(self, candidate: Candidate, tasks: anyio.abc.TaskGroup) -> None:

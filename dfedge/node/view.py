@@ -77,6 +77,8 @@ class View:
     def degraded(self) -> str | None:
         """What keeps this node from being whole, if anything does."""
         node = self._node
+        if node.trust.is_revoked(node.trust.own_id):
+            return "this node is revoked: no node of the fleet speaks with it; enroll it anew"
         if node.store.degraded:
             return node.store.degraded
         if node.store.shortage:
@@ -131,16 +133,19 @@ class View:
     def peers(self) -> Document:
         """Who is around, and how we stand with each."""
         now = time.monotonic()
-        sighted = {view.id: view for view in self._node.roster.views(now) if view.id is not None}
+        views = self._node.roster.views(now)
+        sighted = {view.id: view for view in views if view.id is not None}
         rows = [self._connected(peer, sighted.get(peer.connection.id)) for peer in self._node.peers]
-        known = {peer.connection.id for peer in self._node.peers}
+        known = self._node.peers.ids
         reached = {peer.listens for peer in self._node.peers}
         rows += [
             self._sighted(view, now)
-            for view in self._node.roster.views(now)
+            for view in views
             if view.reason != OURSELVES
             and (view.id not in known if view.id is not None else not reached.intersection(view.addresses))
         ]
+        unseen = self._node.blame.banned(now).keys() - known - sighted.keys()
+        rows += [self._sighted(Sighted(node, "", (), ("pex",), "", now, 0.0), now) for node in sorted(unseen)]
         return {"peers": rows}
 
     def _connected(self, peer: Peer, sighted: Sighted | None) -> Document:
@@ -161,16 +166,16 @@ class View:
         }
 
     def _sighted(self, view: Sighted, now: float) -> Document:
-        until = self._node.blame.banned_until(view.id, now) if view.id else None
-        state = "banned" if until else "refused" if view.reason else "seen"
+        ban = self._node.blame.ban(view.id, now) if view.id else None
+        state = "banned" if ban else "refused" if view.reason else "seen"
         return {
             "id": view.id,
             "name": view.name,
             "addresses": [_written(*address) for address in view.addresses],
             "via": view.via[0],
             "state": state,
-            "reason": "sent pieces that do not match" if until else view.reason,
-            "banned_until": _rfc3339(self._node.trust.now() + until - now) if until else None,
+            "reason": ban.reason if ban else view.reason,
+            "banned_until": _rfc3339(self._node.trust.now() + ban.until - now) if ban else None,
             "bytes_down": 0,
             "bytes_up": 0,
             "images": [],

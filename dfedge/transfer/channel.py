@@ -9,7 +9,7 @@ from typing import Final, Protocol
 import asyncssh
 from asyncssh.channel import SSHChannel
 
-from dfedge.core.errors import ProtocolError
+from dfedge.core.errors import ProtocolError, TimedOut
 from dfedge.core.seams import Bytes
 from dfedge.core.wire.codec import Splitter, frame
 from dfedge.core.wire.frame import HEADER, Frame, Kind
@@ -161,11 +161,11 @@ class ControlChannel(Channel):
             listener.on_message(message)
 
     def send(self, message: Message) -> None:
-        """Send a message. Raises ProtocolError if the peer has left too many unread."""
+        """Send a message. Raises TimedOut if the peer has left too many unread: it is slow, or the path is."""
         if self._chan is None or self._chan.is_closing():
             return
         if self.unsent > MAX_UNREAD:
-            raise ProtocolError(f"leaves {self.unsent:,} bytes of messages unread")
+            raise TimedOut(f"leaves {self.unsent:,} bytes of messages unread")
         self.write((frame(message),))
 
 

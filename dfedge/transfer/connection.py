@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import random
+import time
+from collections import Counter
 from typing import Any, Final, Protocol
 
 import anyio
@@ -17,6 +19,7 @@ from dfedge.core.wire import message as m
 from dfedge.core.wire.frame import Frame, Kind
 from dfedge.transfer.ask import Asker
 from dfedge.transfer.channel import BulkChannel, ControlChannel
+from dfedge.transfer.pace import Pace
 from dfedge.transfer.ports import Gate
 from dfedge.transfer.serve import Line
 from dfedge.transfer.shortcut import shorten
@@ -26,6 +29,7 @@ GREETING_TIMEOUT: Final = 10.0  # seconds from the open channels to the peer's h
 MANIFEST_TIMEOUT: Final = 30.0  # seconds for one part of a manifest
 MAX_EARLY: Final = 256  # messages; a catalogue of 4,096 images is 32
 PING_TIMEOUT: Final = 3.0  # seconds
+MAX_MESSAGES: Final = 20_000  # in 10 s; a busy peer shows new pieces a hundred times a second
 log = logging.getLogger("dfedge.transfer")
 
 
@@ -58,6 +62,7 @@ class Connection:
         self.line: Line | None = None
         self.phase = Session.GREETING
         self.reason = ""  # why it ended
+        self.mistake = ""  # of the peer, if that ended it; never of the path
         self.hello: m.Hello | None = None
         self.record: PeerRecord | None = None
         self._ssh = ssh
@@ -68,7 +73,9 @@ class Connection:
         self._closed = anyio.Event()
         self._early: list[m.Message] = []  # said after the greeting, while we judge whether the session may stand
         self._parts: dict[bytes, _Waiting] = {}
+        self._overdue: Counter[bytes] = Counter()  # parts that we asked for and no longer wait for
         self._pings: dict[int, anyio.Event] = {}
+        self._pace = Pace(MAX_MESSAGES, "speaks", time.monotonic)
 
     @property
     def name(self) -> str:
@@ -109,15 +116,16 @@ class Connection:
         """Send a message; a peer that reads none of them loses the session."""
         try:
             self._control.send(message)
-        except ProtocolError as error:
-            self.on_failure(error)
+        except TimedOut as error:
+            log.warning("peer too slow peer=%s address=%s reason=%s", self.name, self.address, error)
+            self._end(str(error))
 
     def close(self, code: str, reason: str) -> None:
         """End the session and tell the peer why."""
         if not self._closed.is_set():
             try:
                 self._control.send(m.Bye(code, reason[:1024]))
-            except ProtocolError:
+            except TimedOut:
                 log.debug("bye not sent peer=%s", self.name)
             self._end(reason)
 
@@ -148,6 +156,7 @@ class Connection:
     def on_message(self, message: m.Message) -> None:
         if self._closed.is_set():
             return
+        self._pace.count()
         self.phase = advance(self.phase, message)
         match message:
             case m.Hello():
@@ -165,8 +174,8 @@ class Connection:
                 self._inbox.on_message(self, message)
             case _ if len(self._early) < MAX_EARLY:
                 self._early.append(message)
-            case _:
-                raise ProtocolError(f"says more than {MAX_EARLY} things before we are ready")
+            case _:  # it is we who are late
+                self.close("busy", f"more than {MAX_EARLY} messages before we were ready")
 
     def on_header(self, header: Frame) -> None:
         if self._closed.is_set():
@@ -189,6 +198,7 @@ class Connection:
     def on_failure(self, error: ProtocolError) -> None:
         if not self._closed.is_set():
             log.warning("peer failed peer=%s address=%s error=%s", self.name, self.address, error)
+            self.mistake = str(error)
             self.close(error.code, str(error))
 
     def on_closed(self, reason: str) -> None:
@@ -251,7 +261,7 @@ class Connection:
         while image in self._parts:  # another job asks the same; one question at a time keeps the answers apart
             await self._parts[image].done.wait()
             await anyio.lowlevel.checkpoint()
-        waiting = self._parts[image] = _Waiting()
+        waiting = self._parts[image] = _Waiting(offset)
         try:
             self.send(m.AskManifest(image, offset))
             with anyio.move_on_after(MANIFEST_TIMEOUT):
@@ -259,22 +269,28 @@ class Connection:
         finally:
             waiting.done.set()
             del self._parts[image]
+            if waiting.part is None:
+                self._overdue[image] += 1
         if waiting.part is None:
             raise TimedOut(f"peer {self.name}: no manifest in {MANIFEST_TIMEOUT:.0f} s")
         return waiting.part
 
     def _take_part(self, part: m.ManifestPart) -> None:
         waiting = self._parts.get(part.image)
-        if waiting is None:
+        if waiting is not None and (waiting.offset == part.offset or not part.total):
+            waiting.part = part
+            waiting.done.set()
+        elif self._overdue[part.image] > 0:  # late is no lie
+            self._overdue[part.image] -= 1
+        else:
             raise ProtocolError("sends a manifest that was not asked for")
-        waiting.part = part
-        waiting.done.set()
 
 
 class _Waiting:
     """A question for a part of a manifest that is out."""
 
-    def __init__(self) -> None:
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
         self.done = anyio.Event()
         self.part: m.ManifestPart | None = None
 

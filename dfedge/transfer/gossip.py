@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 import anyio
 
-from dfedge.core.errors import ProtocolError, Untrusted
+from dfedge.core.errors import Untrusted
 from dfedge.core.image.name import Ref
 from dfedge.core.seams import Clock, ImageId, NodeId, PeerRecord
 from dfedge.core.wire import message as m
@@ -27,7 +27,7 @@ ANSWERS: Final = 8  # holders in one answer
 MAX_HOLDINGS: Final = 512  # kept of the answers to one question
 MAX_QUESTIONS: Final = 1024  # whose way back is remembered
 MAX_RECORDS: Final = 4096  # whose signature was checked
-QUESTIONS_PER_S: Final = 20  # of one neighbour, before it is cut off
+QUESTIONS_PER_S: Final = 20  # of one neighbour that we look into
 V = TypeVar("V")
 Heard = Callable[[PeerRecord, str, int, bool], None]
 
@@ -107,7 +107,7 @@ class Gossip:
         return question
 
     def on_message(self, connection: Connection, message: m.Contacts | m.Seek | m.Found) -> None:
-        """Act on what a neighbour says. Raises ProtocolError for a flood of questions."""
+        """Act on what a neighbour says. A flood of questions is passed over: it may be another's, passed on."""
         match message:
             case m.Contacts(contacts):
                 for contact in contacts:
@@ -130,7 +130,7 @@ class Gossip:
         count = count + 1 if last == second else 1
         self._counts[connection.id] = (second, count)
         if count > QUESTIONS_PER_S:
-            raise ProtocolError(f"asks more than {QUESTIONS_PER_S} questions a second")
+            return
         if seek.question in self._ways or seek.question in self._asked:
             return
         _remember(self._ways, seek.question, connection, MAX_QUESTIONS)

@@ -5,8 +5,10 @@ asyncssh has no bound on connections that have not shown who they are; so ours s
 
 import logging
 import socket
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
@@ -33,6 +35,7 @@ from dfedge.transfer.ssh import (
 
 MAX_STRANGERS: Final = 32  # connections that have not authenticated yet
 MAX_STRANGERS_OF_ONE: Final = 4  # of them from one address
+REPLACED_PER_S: Final = 20  # strangers that make room for new ones when all places are taken; each costs 2 ms of CPU
 CHANNELS_TIMEOUT: Final = 10.0  # seconds from authentication to both channels
 log = logging.getLogger("dfedge.transfer")
 
@@ -81,7 +84,8 @@ class Listener:
         self._gate = gate
         self._peers = peers
         self._describe = describe
-        self._strangers: Counter[str] = Counter()
+        self._strangers: list[_Stranger] = []  # longest waiting first
+        self._replaced: deque[float] = deque(maxlen=REPLACED_PER_S)
         self.turned_away = 0  # connections closed at once, as too many strangers were waiting
 
     async def run(self, sockets: list[socket.socket]) -> None:
@@ -106,23 +110,43 @@ class Listener:
                 await anyio.sleep(0.2)
                 continue
             host = str(address[0])
-            if self._strangers.total() >= MAX_STRANGERS or self._strangers[host] >= MAX_STRANGERS_OF_ONE:
+            if not self._may_wait(host):
                 self.turned_away += 1
                 sock.close()
                 continue
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            tasks.start_soon(self._welcome, sock, host)
+            stranger = _Stranger(host, anyio.CancelScope())
+            self._strangers.append(stranger)
+            tasks.start_soon(self._welcome, sock, stranger)
 
-    async def _welcome(self, sock: socket.socket, host: str) -> None:
-        server = _Server(self._gate, self._describe)
-        self._strangers[host] += 1
+    def _may_wait(self, host: str) -> bool:
+        """Find a place for a stranger: where all are taken, the longest waiting of the most crowded address leaves."""
+        crowd = Counter(stranger.host for stranger in self._strangers)
+        if crowd[host] >= MAX_STRANGERS_OF_ONE:
+            return False
+        if len(self._strangers) < MAX_STRANGERS:
+            return True
+        now = time.monotonic()
+        if len(self._replaced) == REPLACED_PER_S and now - self._replaced[0] < 1.0:
+            return False
+        self._replaced.append(now)
+        leaver = max(self._strangers, key=lambda stranger: crowd[stranger.host])
+        self._strangers.remove(leaver)
+        leaver.scope.cancel()
+        return True
+
+    async def _welcome(self, sock: socket.socket, stranger: "_Stranger") -> None:
+        server, host = _Server(self._gate, self._describe), stranger.host
+        conn = None
         try:
-            conn = await self._authenticate(sock, host, server)
+            with stranger.scope:
+                conn = await self._authenticate(sock, host, server)
         finally:
-            self._strangers[host] -= 1
-            if not self._strangers[host]:
-                del self._strangers[host]
+            if stranger in self._strangers:
+                self._strangers.remove(stranger)
+            if conn is None and server.conn is not None:
+                server.conn.abort()
         if conn is None:
             return
         try:
@@ -154,9 +178,15 @@ class Listener:
             finally:
                 if server.conn is None:
                     sock.close()
-        if server.conn is not None:
-            server.conn.abort()
         return None
+
+
+@dataclass(slots=True, eq=False)
+class _Stranger:
+    """A connection that has not shown who it is."""
+
+    host: str
+    scope: anyio.CancelScope
 
 
 class _Server(asyncssh.SSHServer):

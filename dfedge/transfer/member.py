@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from dfedge.core.errors import ProtocolError
+from dfedge.core.errors import Busy, ProtocolError
 from dfedge.core.seams import ImageId
 from dfedge.core.swarm.phase import Membership
 from dfedge.core.wire import message as m
 from dfedge.transfer.connection import Connection
 
-MAX_SWARMS: Final = 64  # swarms a peer may be in with us at once; each may keep a piece map of 62,500 bytes
+MAX_SWARMS: Final = 64  # swarms with one peer from which on we join no more
+MOST_SWARMS: Final = 2 * MAX_SWARMS  # from which on the peer may not; two honest ones who join at once stay below it.
+# Each may keep a piece map of 62,500 bytes.
 
 
 @dataclass(slots=True, eq=False)
@@ -39,13 +41,13 @@ class Handles:
         return iter(tuple(self._by_image.values()))
 
     def of(self, image: ImageId) -> Member:
-        """The member of that image, made if there was none. Raises ProtocolError beyond the bound."""
-        member = self._by_image.get(image)
-        if member is None:
-            if len(self._by_image) >= MAX_SWARMS:
-                raise ProtocolError(f"is in more than {MAX_SWARMS} swarms at once")
-            member = self._by_image[image] = Member(self._connection, image)
-        return member
+        """The member of that image, made if there was none. Raises Busy beyond what we take part in."""
+        if image not in self._by_image and len(self._by_image) >= MAX_SWARMS:
+            raise Busy(f"peer {self._connection.name}: in {MAX_SWARMS} swarms with us already")
+        return self._member(image)
+
+    def _member(self, image: ImageId) -> Member:
+        return self._by_image.setdefault(image, Member(self._connection, image))
 
     def find(self, image: ImageId) -> Member | None:
         """The member of that image, if there is one."""
@@ -63,8 +65,10 @@ class Handles:
         return self._by_theirs.get(handle)
 
     def joined(self, join: m.Join) -> Member:
-        """The peer joined. Raises ProtocolError if the handle or the image is in use."""
-        member = self.of(ImageId(join.image))
+        """The peer joined. Raises ProtocolError if the handle or the image is in use, or beyond the bound."""
+        if len(self._by_image) >= MOST_SWARMS:
+            raise ProtocolError(f"is in more than {MOST_SWARMS} swarms at once")
+        member = self._member(ImageId(join.image))
         if join.handle in self._by_theirs or member.theirs is not None:
             raise ProtocolError(f"joins twice with handle {join.handle}")
         member.theirs, member.join = join.handle, join

@@ -101,6 +101,11 @@ class Peers:
         """The ids of all connected peers."""
         return set(self._peers)
 
+    @property
+    def bans(self) -> dict[NodeId, float]:
+        """Who is banned, each until when, in monotonic seconds."""
+        return {node: ban.until for node, ban in self._blame.banned(time.monotonic()).items()}
+
     async def changed(self) -> None:
         """Wait until a peer comes or goes, or a catalogue changes."""
         await self._change.wait()
@@ -119,6 +124,7 @@ class Peers:
             await self._judge(connection)
         except DfedgeError as error:
             connection.close(error.code, str(error))
+            self._blame_for(connection)
             await connection.aclose()
             raise
         except BaseException:
@@ -129,7 +135,15 @@ class Peers:
                 return await self._keep(connection, line)
         finally:
             connection.close("refused", "the node stops")
+            self._blame_for(connection)
             await connection.aclose()
+
+    def _blame_for(self, connection: Connection) -> None:
+        """Hold a mistake that ended a session against the node that made it."""
+        if connection.mistake:
+            verdict = self._blame.mistaken(connection.id, connection.mistake, time.monotonic())
+            if verdict.banned:
+                log.warning("banned peer=%s reason=%s", connection.name, verdict.reason)
 
     async def _keep(self, connection: Connection, line: Line) -> str:
         members = self.members
@@ -170,11 +184,10 @@ class Peers:
             self.revoke()
         if self._gate.is_revoked(connection.id):
             raise Untrusted(f"peer {connection.name} ({connection.address}): it is revoked")
-        until = self._blame.banned_until(connection.id, time.monotonic())
-        if until:
-            left = until - time.monotonic()
+        now = time.monotonic()
+        if (ban := self._blame.ban(connection.id, now)) is not None:
             raise Refused(
-                f"peer {connection.name} ({connection.address}): banned for {left:,.0f} s more, it sent bad pieces"
+                f"peer {connection.name} ({connection.address}): banned for {ban.until - now:,.0f} s more: {ban.reason}"
             )
         if connection.id == self._gate.own_id:
             raise Refused(f"peer {connection.address}: that is ourselves")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -14,11 +15,13 @@ import anyio.abc
 from dfedge.core.errors import DfedgeError, ProtocolError
 from dfedge.core.seams import Allowance
 from dfedge.core.wire.frame import Frame, Kind
-from dfedge.transfer.channel import BulkChannel
+from dfedge.transfer.channel import MAX_UNREAD, BulkChannel
 from dfedge.transfer.meter import Meter
+from dfedge.transfer.pace import Pace
 from dfedge.transfer.ports import PieceStore
 
 MAX_QUEUE: Final = 1024  # requests a peer may have waiting: two of the largest pieces in the smallest blocks
+MAX_REJECTS: Final = 10_000  # in 10 s; an honest peer has at most MAX_QUEUE on their way when we choke it
 MAX_PROOFS: Final = 32  # pieces being re-hashed before their first upload
 AT_ONCE: Final = 8  # blocks sent before the event loop has a turn
 log = logging.getLogger("dfedge.transfer")
@@ -49,6 +52,7 @@ class Line:
     blocked: bool = False  # the transport holds a backlog
     meter: Meter = field(default_factory=Meter)  # bytes of blocks
     queue: deque[tuple[Served, Frame]] = field(default_factory=deque)
+    pace: Pace = field(default_factory=lambda: Pace(MAX_REJECTS, "asks for what it may not have", time.monotonic))
 
     @property
     def ready(self) -> bool:
@@ -58,6 +62,13 @@ class Line:
     def reject(self, header: Frame) -> None:
         """Answer that the block will not come."""
         self.bulk.send(Frame(Kind.REJECT, header.handle, header.request, header.piece, header.offset, header.length))
+
+    def turn_down(self, header: Frame) -> None:
+        """Reject what the peer may not have now. Raises ProtocolError for a flood, or for answers left unread."""
+        self.pace.count()
+        if self.bulk.unsent > MAX_UNREAD:
+            raise ProtocolError(f"asks on and leaves {self.bulk.unsent:,} bytes of answers unread")
+        self.reject(header)
 
     def forget(self, unwanted: Callable[[Served, Frame], bool]) -> None:
         """Reject what waits and is not wanted any more."""
@@ -104,7 +115,7 @@ class Uplink:
         if len(line.queue) >= MAX_QUEUE:
             raise ProtocolError(f"asks for more than {MAX_QUEUE:,} blocks at once")
         if not served.may_ask(line, header.piece):
-            line.reject(header)
+            line.turn_down(header)
             return
         line.queue.append((served, header))
         self._is_proven(served, header.piece)  # so that the proof is done when its turn comes

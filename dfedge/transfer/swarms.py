@@ -9,7 +9,7 @@ from typing import Final
 import anyio
 import anyio.abc
 
-from dfedge.core.errors import ProtocolError, Untrusted
+from dfedge.core.errors import Busy, ProtocolError, Untrusted
 from dfedge.core.image.piecemap import PieceMap
 from dfedge.core.seams import Allowance, Clock, ImageId, NodeId
 from dfedge.core.swarm import event as e
@@ -165,7 +165,7 @@ class Swarms:
             return
         try:
             member = handles.of(drive.image)
-        except ProtocolError:
+        except Busy:
             return  # we are in as many swarms with that peer as we may be; others serve
         if member.ours is None:
             drive.join(member, handles.take(member))
@@ -212,7 +212,7 @@ class Swarms:
         member = self._handles[connection.id].asked(header.handle)
         drive = self._drives.get(member.image) if member else None
         if drive is None:  # it left or we did; the channels are not in step, so that is no mistake
-            connection.line.reject(header)
+            connection.line.turn_down(header)
         else:
             self._uplink.request(connection.line, drive, header)
 
@@ -225,7 +225,7 @@ class Swarms:
             case m.AskManifest(image, offset):
                 self._give_manifest(connection, ImageId(image), offset)
             case m.Revoked(revocation):
-                self._take_revocation(revocation)
+                self._take_revocation(connection, revocation)
             case m.Warn(text):
                 log.warning("warned peer=%s text=%r", connection.name, text)
             case m.Contacts() | m.Seek() | m.Found():
@@ -255,12 +255,14 @@ class Swarms:
         raw, signature = files
         connection.send(m.ManifestPart(image, offset, len(raw), signature, raw[offset : offset + m.PART]))
 
-    def _take_revocation(self, revocation: bytes) -> None:
+    def _take_revocation(self, connection: Connection, revocation: bytes) -> None:
         try:
             if self._gate.accept_revocation(revocation):
                 self._peers.revoke()
         except Untrusted as error:
-            raise ProtocolError(f"spreads a revocation list that does not hold: {error}") from error
+            # Not held against it: its root may be another version than ours.
+            log.warning("revocation list refused peer=%s reason=%s", connection.name, error)
+            connection.close(error.code, f"your revocation list does not hold here: {error}")
 
     def _on_join(self, connection: Connection, join: m.Join) -> None:
         handles = self._handles[connection.id]
@@ -312,7 +314,8 @@ class Swarms:
             case m.Unchoke():
                 drive.handle(e.Unchoked(peer))
             case m.Bad(_, piece):
-                drive.complain(piece)
+                if self._blame.heeds(peer, self._clock()):
+                    drive.complain(piece)
             case m.Cancel(_, piece):
                 if member.connection.line is not None:
                     member.connection.line.forget(lambda served, header: served is drive and header.piece == piece)

@@ -32,6 +32,10 @@ class Evil:
         self.reason = ""
         self.serve: Callable[[Frame], bytes | None] = lambda _frame: None
         self.boot = os.urandom(16)
+        self.rejects = 0
+        self.record = self._trust.own_record
+        self.id = self._trust.own_id
+        self.name = own.name
 
     async def connect(self) -> None:
         """Dial the victim and say hello."""
@@ -41,7 +45,7 @@ class Evil:
         self.control.attach(self)
         self.bulk.attach(self)
         own = self._trust
-        self.send(m.Hello(m.PROTOCOL, self.boot, own.fleet, 7411, 1, "evil", own.own_record, own.revocation))
+        self.send(m.Hello(m.PROTOCOL, self.boot, own.fleet, 7411, 1, "evil", self.record, own.revocation))
         await self.heard(m.Hello)
 
     def send(self, *messages: m.Message) -> None:
@@ -87,8 +91,13 @@ class Evil:
         if header.kind is Kind.REQUEST:
             body = self.serve(header)
             if body is not None:
-                block = Frame(Kind.BLOCK, header.handle, header.request, header.piece, header.offset, header.length)
-                self.raw_bulk(block.encode() + body)
+                self.answer(header, body)
+        elif header.kind is Kind.REJECT:
+            self.rejects += 1
+
+    def answer(self, asked: Frame, body: bytes) -> None:
+        block = Frame(Kind.BLOCK, asked.handle, asked.request, asked.piece, asked.offset, asked.length)
+        self.raw_bulk(block.encode() + body)
 
     def on_block(self, header: Frame, data: bytes | memoryview) -> None:
         self.said.append(m.Warn(f"block {header.piece} {hashlib.sha256(data).hexdigest()}"))
@@ -107,9 +116,10 @@ class Evil:
 
 
 @asynccontextmanager
-async def evil_to(victim: Board, own: Board) -> AsyncIterator[Evil]:
-    """A greeted session of `own`'s key with the victim."""
+async def evil_to(victim: Board, own: Board, record: bytes | None = None) -> AsyncIterator[Evil]:
+    """A greeted session of `own`'s key with the victim; with `record` it shows that one instead of its own."""
     evil = Evil(victim, own)
+    evil.record = evil.record if record is None else record
     await evil.connect()
     try:
         yield evil

@@ -6,10 +6,10 @@ import random
 import subprocess
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import anyio
 import pytest
+from faults.malformed import Thrower
 from fleet import Board, Fleet, until
 from hostile.evil import HANDLE, Evil, evil_to
 
@@ -19,6 +19,7 @@ from dfedge.core.image.piecemap import PieceMap
 from dfedge.core.wire import codec
 from dfedge.core.wire import message as m
 from dfedge.core.wire.frame import Frame, Kind
+from dfedge.transfer.member import MOST_SWARMS
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +31,7 @@ PIECES = 64
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     fleet = Fleet(tmp_path_factory.mktemp("hostile"))
     try:
-        for name in ("seed", "victim", "evil", "forger"):
+        for name in ("seed", "victim", "forger"):
             fleet.board(name)
         fleet.boards[0].settings["DFEDGE_THROTTLE_MAX_UP"] = "4 MB/s"  # slow enough for others to have their say
         for board in fleet.boards[:2]:
@@ -49,7 +50,8 @@ def seed(fleet: Fleet) -> Board:
 
 @pytest.fixture
 def own(fleet: Fleet) -> Board:
-    return fleet.boards[2]
+    """An identity of its own for each test, as three mistakes ban it."""
+    return fleet.board(f"evil-{len(fleet.boards)}")
 
 
 async def _image(evil: Evil) -> m.Entry:
@@ -117,11 +119,11 @@ async def test_a_flood_of_requests_is_cut_off(seed: Board, own: Board) -> None:
         assert "at once" in await evil.thrown_out()
 
 
-async def test_sixty_five_swarms_at_once_are_too_many(seed: Board, own: Board) -> None:
+async def test_a_hundred_swarms_at_once_are_too_many(seed: Board, own: Board) -> None:
     async with evil_to(seed, own) as evil:
-        for number in range(70):
+        for number in range(MOST_SWARMS + 1):
             evil.send(m.Join(number, bytes([number]) * 32, False, b""))
-        assert "swarms" in await evil.thrown_out()
+        assert f"in more than {MOST_SWARMS} swarms" in await evil.thrown_out()
 
 
 async def test_no_third_channel_and_no_shell_is_opened(seed: Board, own: Board) -> None:
@@ -154,82 +156,23 @@ async def test_a_liar_is_banned_after_three_pieces_and_the_image_comes_from_the_
         evil.send(m.Join(HANDLE, entry.image, True, PieceMap.full(PIECES).encode()), m.Unchoke(HANDLE))
         await evil.thrown_out()
         await anyio.to_thread.run_sync(thread.join)
-        assert "banned peer=evil reason=3 different pieces" in victim.said
+        assert f"banned peer={own.name} reason=3 different pieces" in victim.said
         assert target.read_bytes() == (fleet.folder / "gateway.img").read_bytes()
         bad = got["bad_pieces"]
         assert isinstance(bad, list)
         assert len(bad) >= 3
-    rows = {row["name"]: row for row in victim.ask("peers")["peers"]}
-    states = {row["state"] for row in victim.ask("peers")["peers"]}
-    assert rows["seed"]["state"] == "connected"
-    assert "banned" in states
+    rows = {row["id"]: row for row in victim.ask("peers")["peers"]}
+    banned = rows[evil.id]
+    assert banned["state"] == "banned" and banned["banned_until"] and "did not match" in banned["reason"]
+    assert {row["name"] for row in rows.values() if row["state"] == "connected"} == {"seed"}
 
 
-def _mutations(rng: random.Random, count: int) -> Iterator[bytes]:
-    good = [
-        codec.frame(m.Catalogue((m.Entry(b"i" * 32, "n", "1", 1, 5, 5),))),
-        codec.frame(m.Join(1, b"i" * 32, False, b"\x00" * 8)),
-        codec.frame(m.Have(1, False, (1, 2, 3))),
-        codec.frame(m.AskManifest(b"i" * 32, 0)),
-        codec.frame(m.Ping(5)),
-        codec.frame(m.Dropped((b"i" * 32,))),
-    ]
-    for _ in range(count):
-        data = bytearray(rng.choice(good))
-        for _ in range(rng.randint(1, 4)):
-            match rng.randrange(3):
-                case 0:
-                    data[rng.randrange(len(data))] = rng.getrandbits(8)
-                case 1:
-                    del data[rng.randrange(len(data)) :]
-                    data += bytes(rng.randrange(3))
-                case _:
-                    data[rng.randrange(len(data) + 1) : 0] = rng.randbytes(rng.randrange(8))
-            if not data:
-                data = bytearray(b"\x00")
-        yield bytes(data)
-
-
-def _rss(board: Board) -> int:
-    assert board.process is not None
-    status = Path(f"/proc/{board.process.pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) * 1024
-
-
-async def _throw(seed: Board, own: Board, count: int) -> int:
-    """Throw mutated frames at a node, each session as long as it lasts; returns how much it grew, in bytes."""
-    rng = random.Random(7)
-    frames = iter(list(_mutations(rng, count)))
-    warm = list(_mutations(rng, 50))
-    before = 0
-    done = False
-    while not done:
-        async with evil_to(seed, own) as evil:
-            while not evil.closed.is_set():
-                data = warm.pop() if warm else next(frames, None)
-                if not warm and not before:
-                    before = _rss(seed)
-                if data is None:
-                    done = True
-                    break
-                evil.raw(data)
-                await anyio.sleep(0.001)  # a turn for the answer; what was cut short swallows what follows
-    return _rss(seed) - before
-
-
-async def test_mutated_frames_crash_nothing(seed: Board, own: Board) -> None:
-    grown = await _throw(seed, own, 300)
-    assert grown < 5 * 1024 * 1024
+async def test_mutated_frames_crash_nothing(seed: Board, fleet: Fleet) -> None:
+    thrower = Thrower(fleet)
+    await thrower.throw(random.Random(7), 60)
+    assert thrower.banned and not thrower.early
     assert "Traceback" not in seed.said
     until(lambda: "victim" in seed.connected(), "the good neighbour to be connected")
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1800)
-async def test_ten_thousand_mutated_frames_crash_nothing(seed: Board, own: Board) -> None:
-    grown = await _throw(seed, own, 10_000)
-    assert grown < 5 * 1024 * 1024
-    assert "Traceback" not in seed.said
 
 
 def _signed(fleet: Fleet, manifest: Manifest, namespace: str = "dfedge-manifest@v1", key: str = "signer") -> bytes:
@@ -259,7 +202,7 @@ def _manifest(fleet_id: str, name: str) -> Manifest:
     ],
 )
 async def test_a_manifest_that_does_not_hold_is_not_taken(what: str, code: str, fleet: Fleet) -> None:
-    victim, own = fleet.boards[1], fleet.boards[3]
+    victim, own = fleet.boards[1], fleet.boards[2]
     name = "bad-" + what.replace(" ", "-")
     async with evil_to(victim, own) as evil:
         manifest = _manifest("x" * 32 if what == "other fleet" else evil._trust.fleet, name)

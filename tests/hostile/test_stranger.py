@@ -209,6 +209,7 @@ def test_a_revoked_node_is_refused_wherever_the_list_is_known(fleet: Fleet) -> N
     assert seed.run("fleet", "revoke", "lost").returncode == 0
     until(lambda: "lost" not in seed.connected(), "its session to end")
     assert "revoked peer=lost" in seed.said
+    until(lambda: "this node is revoked" in str(lost.ask("status")["degraded"]), "it to say so itself")
     assert FleetFolder.open(fleet.operator).revocation.sequence >= 1
     assert revoke(fleet.operator, "lost").already
     done = lost.run("get", "secret:1", "--timeout", "3s")

@@ -1,6 +1,8 @@
-"""Who sent bytes that do not match: three different pieces within ten minutes ban an id, each time for longer."""
+"""Who sent bytes that do not match, or what no node says: three of either within ten minutes ban an id, each time for
+longer. Slowness, silence and lost connections are no faults here: the path may be to blame.
+"""
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,11 +13,12 @@ WITHIN_S: Final = 600.0
 FIRST_BAN_S: Final = 3600.0
 LONGEST_BAN_S: Final = 7 * 86400.0
 MAX_IDS: Final = 4096  # as many as the roster holds
+MAX_COMPLAINTS: Final = 8  # of one neighbour in ten minutes that we look into; each costs us the reading of a piece
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What follows from a spoiled piece. `strikes` counts the distinct pieces that still count."""
+    """What follows from a fault. `strikes` counts those of its kind that still count."""
 
     banned: bool
     until: float  # monotonic seconds; 0.0 when not banned
@@ -23,45 +26,82 @@ class Verdict:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Ban:
+    """A node that we do not speak with. `until` is in monotonic seconds."""
+
+    until: float
+    reason: str
+
+
 @dataclass(slots=True)
 class _Sheet:
-    strikes: dict[tuple[ImageId, int], float] = field(default_factory=dict)
+    spoilt: dict[tuple[ImageId, int], float] = field(default_factory=dict)
+    mistakes: deque[float] = field(default_factory=lambda: deque(maxlen=STRIKES))
+    complaints: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_COMPLAINTS))
     bans: int = 0
-    until: float = 0.0
+    ban: Ban | None = None
 
 
 class Blame:
-    """The node's memory of who spoiled pieces, over all images. Bounded: the longest quiet id is forgotten first."""
+    """The node's memory of who is at fault, over all images. Bounded: the longest quiet id is forgotten first."""
 
     def __init__(self) -> None:
         self._sheets: OrderedDict[NodeId, _Sheet] = OrderedDict()
 
     def spoiled(self, node: NodeId, image: ImageId, piece: int, now: float) -> Verdict:
         """Note a piece that did not match its digest, and judge. The same piece twice is one strike."""
-        sheet = self._sheets.setdefault(node, _Sheet())
-        self._sheets.move_to_end(node)
-        sheet.strikes = {key: at for key, at in sheet.strikes.items() if now - at <= WITHIN_S}
-        sheet.strikes[image, piece] = now
-        strikes = len(sheet.strikes)
-        if strikes >= STRIKES:
-            length = min(LONGEST_BAN_S, FIRST_BAN_S * 2.0 ** min(sheet.bans, 16))
-            sheet.bans += 1
-            sheet.until = max(sheet.until, now + length)
-            sheet.strikes.clear()
-        self._bound(now)
-        banned = now < sheet.until
+        sheet = self._sheet(node, now)
+        sheet.spoilt = {key: at for key, at in sheet.spoilt.items() if now - at <= WITHIN_S}
+        sheet.spoilt[image, piece] = now
+        strikes = len(sheet.spoilt)
         reason = f"{strikes} different pieces in {WITHIN_S / 60:.0f} min did not match their digests"
-        return Verdict(banned, sheet.until if banned else 0.0, strikes, reason)
+        return self._judge(sheet, strikes, reason, now)
 
-    def banned_until(self, node: NodeId, now: float) -> float | None:
-        """When the ban of a node ends, in monotonic seconds; None when it is not banned."""
+    def mistaken(self, node: NodeId, what: str, now: float) -> Verdict:
+        """Note that a session ended because the node said `what` no node says, and judge."""
+        sheet = self._sheet(node, now)
+        sheet.mistakes.append(now)
+        strikes = sum(now - at <= WITHIN_S for at in sheet.mistakes)
+        reason = f"{strikes} sessions in {WITHIN_S / 60:.0f} min ended by its mistakes, the last: {what[:200]}"
+        return self._judge(sheet, strikes, reason, now)
+
+    def heeds(self, node: NodeId, now: float) -> bool:
+        """Whether to look into a complaint of that node about a piece of ours; it counts as one."""
+        complaints = self._sheet(node, now).complaints
+        if len(complaints) == MAX_COMPLAINTS and now - complaints[0] <= WITHIN_S:
+            return False
+        complaints.append(now)
+        return True
+
+    def ban(self, node: NodeId, now: float) -> Ban | None:
+        """The ban that a node is under now, if it is."""
         sheet = self._sheets.get(node)
-        return sheet.until if sheet is not None and now < sheet.until else None
+        return sheet.ban if sheet is not None and sheet.ban is not None and now < sheet.ban.until else None
+
+    def banned(self, now: float) -> dict[NodeId, Ban]:
+        """All that are banned now."""
+        sheets = self._sheets.items()
+        return {node: sheet.ban for node, sheet in sheets if sheet.ban is not None and now < sheet.ban.until}
 
     def __len__(self) -> int:
         return len(self._sheets)
 
-    def _bound(self, now: float) -> None:
+    def _judge(self, sheet: _Sheet, strikes: int, reason: str, now: float) -> Verdict:
+        if strikes >= STRIKES:
+            length = min(LONGEST_BAN_S, FIRST_BAN_S * 2.0 ** min(sheet.bans, 16))
+            until = max(sheet.ban.until if sheet.ban else 0.0, now + length)
+            sheet.bans += 1
+            sheet.ban = Ban(until, reason)
+            sheet.spoilt.clear()
+            sheet.mistakes.clear()
+        banned = sheet.ban is not None and now < sheet.ban.until
+        return Verdict(banned, sheet.ban.until if sheet.ban and banned else 0.0, strikes, reason)
+
+    def _sheet(self, node: NodeId, now: float) -> _Sheet:
+        sheet = self._sheets.setdefault(node, _Sheet())
+        self._sheets.move_to_end(node)
         while len(self._sheets) > MAX_IDS:
-            free = (node for node, sheet in self._sheets.items() if sheet.until <= now)
+            free = (other for other, held in self._sheets.items() if held.ban is None or held.ban.until <= now)
             self._sheets.pop(next(free, next(iter(self._sheets))))
+        return sheet

@@ -5,9 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
-from dfedge.core.errors import ProtocolError, Untrusted
+from dfedge.core.errors import Untrusted
 from dfedge.core.image.name import Ref
 from dfedge.core.seams import ImageId, NodeId, PeerRecord
 from dfedge.core.wire import message as m
@@ -137,16 +135,19 @@ def test_a_holder_that_only_its_neighbour_can_reach_is_told_without_an_address()
     assert [(one.record, one.host) for one in found.holders] == [(b"cc", "")]
 
 
-def test_a_flood_of_questions_ends_the_session() -> None:
-    node, peer = Node("a"), Node("b")
+def test_a_flood_of_questions_is_not_passed_on_and_not_held_against_who_passes_it_on() -> None:
+    node, peer, other = Node("a"), Node("bb"), Node("ccc")
     link(node, peer)
+    link(node, other)
+    passed_on: list[m.Message] = []
+    node.peers[1].connection.send = passed_on.append
     connection = node.peers[0].connection
-    for number in range(QUESTIONS_PER_S):
-        node.gossip.on_message(connection, m.Seek(number.to_bytes(8, "big"), 0, "x", "", ""))
-    with pytest.raises(ProtocolError, match="questions a second"):
-        node.gossip.on_message(connection, m.Seek(b"\xff" * 8, 0, "x", "", ""))
+    for number in range(3 * QUESTIONS_PER_S):
+        node.gossip.on_message(connection, m.Seek(number.to_bytes(8, "big"), 1, "x", "", ""))
+    assert len(passed_on) == QUESTIONS_PER_S
     node.now += 1
-    node.gossip.on_message(connection, m.Seek(b"\xfe" * 8, 0, "x", "", ""))
+    node.gossip.on_message(connection, m.Seek(b"\xfe" * 8, 1, "x", "", ""))
+    assert len(passed_on) == QUESTIONS_PER_S + 1
 
 
 def test_a_newcomer_gets_a_few_contacts_and_none_that_is_link_local() -> None:
