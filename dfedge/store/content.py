@@ -15,14 +15,14 @@ from typing import Final, TypeVar, TypeVarTuple
 import anyio
 from anyio import to_thread
 
-from dfedge.core.errors import Corrupt
+from dfedge.core.errors import Corrupt, DfedgeError
 from dfedge.core.image.manifest import DIGEST, Manifest, Piece
 from dfedge.core.image.piecemap import PieceMap
 from dfedge.core.seams import ImageId
 from dfedge.core.units import short_digest
 from dfedge.store.body import Body, hash_range
 from dfedge.store.descriptor import Descriptors
-from dfedge.store.fault import disk_fault
+from dfedge.store.fault import disk_fault, is_medium
 from dfedge.store.journal import Journal
 from dfedge.store.layout import Layout, has_size
 from dfedge.store.worker import Workers
@@ -45,6 +45,12 @@ class Shared:
     wake: Callable[[], None]  # pieces wait to be made durable
     completed: Callable[[ImageId], Awaitable[None]]  # every file of this image is a blob
     demoted: Callable[[ImageId, bytes], Awaitable[None]]  # this image took a rotten blob out of the blobs, to mend it
+
+    def fault(self, path: Path, doing: str, error: OSError) -> DfedgeError:
+        """Note that the disk failed; returns what a user is told. Call it on the event loop."""
+        fault = disk_fault(path, doing, error)
+        self.degrade(str(fault))
+        return fault
 
     async def piecework(self, job: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run a job of one piece in a thread; long jobs are not in its way."""
@@ -220,10 +226,14 @@ class Content:
         return data
 
     def hash_piece(self, piece: int) -> bool:
-        """Whether the piece on disk matches its digest. Runs in a worker."""
+        """Whether the piece on disk matches its digest. Runs in a worker; raises OSError where that can't be told."""
         where = self.manifest.piece(piece)
         try:
             with self.borrow(self.body(where)) as fd:
                 return hash_range(fd, where.offset, where.length) == where.digest
-        except OSError:
+        except FileNotFoundError:
             return False
+        except OSError as error:
+            if is_medium(error):
+                return False
+            raise

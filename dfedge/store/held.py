@@ -1,15 +1,17 @@
 """An image we hold, whole or in part, as those see it who only serve it."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from anyio import CancelScope
 
-from dfedge.core.errors import Refused
+from dfedge.core.errors import DfedgeError, Refused
 from dfedge.core.image.manifest import Manifest
 from dfedge.core.image.outcome import Outcome
 from dfedge.core.image.piecemap import PieceMap
 from dfedge.store.body import Body, forget_cache
 from dfedge.store.content import Content
+from dfedge.store.fault import told
 from dfedge.store.layout import make_own_folder, sync_folder
 
 
@@ -21,6 +23,10 @@ class HeldImage:
 
     def __init__(self, content: Content) -> None:
         self._content = content
+
+    def fault(self, doing: str, error: OSError) -> DfedgeError:
+        """Note that the disk failed; returns what a user is told."""
+        return self._content.shared.fault(self._content.folder, doing, error)
 
     @property
     def manifest(self) -> Manifest:
@@ -51,8 +57,9 @@ class HeldImage:
         """Hash a held piece before its first upload since the start; false takes it out of the map."""
         return piece in self.holds and (piece in self._content.proved or await self.recheck(piece))
 
+    @told("can't be read")
     async def recheck(self, piece: int) -> bool:
-        """Hash a piece now, as somebody complained; false takes it out of the map."""
+        """Hash a piece now, as somebody complained; false takes it out of the map. Raises Busy."""
         content = self._content
         if piece not in content.holds:
             return False
@@ -60,7 +67,8 @@ class HeldImage:
             if piece in content.holds:
                 content.proved.add(piece)
             return True
-        await self.spoil((piece,))
+        with suppress(DfedgeError):  # the disk that lost it may take no writes either; it has left the map
+            await self.spoil((piece,))
         return False
 
     def read(self, piece: int, offset: int, length: int) -> bytes:
@@ -76,8 +84,12 @@ class HeldImage:
             except FileNotFoundError:  # nothing of it is here
                 continue
 
+    @told("can't be changed")
     async def spoil(self, pieces: Iterable[int]) -> None:
-        """Take pieces that rotted out of the map and the journal, and their files out of the blobs."""
+        """Take pieces that rotted out of the map and the journal, and their files out of the blobs.
+
+        Raises NoSpace or Corrupt where the disk fails; they have left the map all the same.
+        """
         content = self._content
         rotten = {same for piece in pieces for same in content.sharing(piece)}
         with CancelScope(shield=True):  # the journal must not vouch for what left the map

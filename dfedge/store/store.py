@@ -1,9 +1,8 @@
 """The store: the one way to this node's images on disk."""
 
 import secrets
-import shutil
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -11,16 +10,17 @@ from weakref import WeakValueDictionary
 
 import anyio
 
-from dfedge.core.errors import Corrupt, NotFound, Refused
+from dfedge.core.errors import Corrupt, DfedgeError, NotFound, Refused
 from dfedge.core.image.manifest import Manifest, image_id
 from dfedge.core.seams import ImageId
 from dfedge.core.units import short_digest
-from dfedge.store.catalogue import Catalogue, StoredImage
+from dfedge.store.catalogue import Catalogue, StoredImage, sweep
 from dfedge.store.clearing import Clearing
 from dfedge.store.content import Content, Shared
 from dfedge.store.descriptor import Descriptors
 from dfedge.store.eviction import Eviction
-from dfedge.store.fault import disk_fault
+from dfedge.store.fault import disk_fault, told
+from dfedge.store.health import Health
 from dfedge.store.held import HeldImage
 from dfedge.store.housekeeping import Housekeeping
 from dfedge.store.ingest import Stage, check_all_there
@@ -50,9 +50,11 @@ class Store:
         self._lock = lock
         self._catalogue = Catalogue(layout, now)
         self._partials: dict[ImageId, PartialImage] = {}
-        self._housekeeping = Housekeeping(self._partials.values, self._catalogue.write_uses)
+        self._health = Health(layout.state, self._in_doubt, self._tidy)
+        self._housekeeping = Housekeeping(self._partials.values, self._catalogue.write_uses, self._health)
         self._shared = Shared(
-            layout, Descriptors(), Workers(), anyio.CapacityLimiter(LONG_JOBS), self._degrade, self._housekeeping.wake,
+            layout, Descriptors(), Workers(), anyio.CapacityLimiter(LONG_JOBS), self._health.fail,
+            self._housekeeping.wake,
             self._completed, self._demoted,
         )  # fmt: skip
         self._clearing = Clearing(
@@ -66,7 +68,8 @@ class Store:
         self._held_bytes: dict[ImageId, int] = {}  # of partial images, as last seen
         self._stages: set[Stage] = set()
         self._leases: Counter[ImageId] = Counter()
-        self._degraded: str | None = None
+        self._usage: Usage | None = None
+        self._make_durable()
         self._look_at_partials()
 
     @classmethod
@@ -74,24 +77,52 @@ class Store:
         """Open the store, and clear away what a killed agent left half done.
 
         `quota` is the most it may hold and `keep_free` what it leaves on the disk, in bytes; `now` tells seconds since
-        1970. Raises Busy where another agent has it, Refused where the folder is not ours alone.
+        1970. Raises Busy where another agent has it, Refused where the folder is not ours alone, NoSpace, Corrupt.
         """
         layout = Layout(state_dir)
-        layout.prepare()
-        lock = StateLock.acquire(layout.lock)
         try:
-            for stage in layout.partial.glob(STAGE_PREFIX + "*"):
-                shutil.rmtree(stage)
-            return cls(layout, lock, quota, keep_free, now)
-        except BaseException:
-            lock.release()
-            raise
+            layout.prepare()
+            lock = StateLock.acquire(layout.lock)
+            try:
+                return cls(layout, lock, quota, keep_free, now)
+            except BaseException:
+                lock.release()
+                raise
+        except OSError as error:
+            raise disk_fault(state_dir, "can't be opened", error) from error
+
+    def _make_durable(self) -> None:
+        """What a killed agent renamed and did not sync must not go in a power cut, now that we build on it."""
+        try:
+            self._layout.sync()
+        except OSError as error:
+            self.fault("can't be synced", error)
 
     def _look_at_partials(self) -> None:
         for row in list(self._catalogue.rows.values()):
             if not row.complete:
-                with suppress(NotFound):  # a manifest that has rotted is dropped
+                try:
                     self._content(row.image)
+                except OSError as error:
+                    self.fault("can't be read", error)
+                except NotFound:  # a manifest that has rotted is dropped
+                    continue
+
+    def _in_doubt(self) -> bool:
+        return any(partial.in_doubt for partial in self._partials.values())
+
+    async def _tidy(self) -> None:
+        """Clear away what a failing disk kept."""
+        async with self._admission:  # so nothing is half published or half removed
+            try:
+                left = self._catalogue.leftovers({stage.name for stage in self._stages})
+                await self._shared.work(sweep, left)
+            except OSError as error:
+                self.fault("can't be cleared", error)
+
+    def fault(self, doing: str, error: OSError) -> DfedgeError:
+        """Note that the disk failed; returns what a user is told."""
+        return self._shared.fault(Path(error.filename or self._layout.state), doing, error)
 
     async def run(self) -> None:
         """Keep house until cancelled: end windows in time, write uses down."""
@@ -112,11 +143,17 @@ class Store:
     @property
     def degraded(self) -> str | None:
         """Why this disk is not to be relied on; none where it is."""
-        return self._degraded
+        return self._health.reason
 
     def usage(self) -> Usage:
-        """What the disk and the store hold and may hold."""
-        return self._clearing.usage()
+        """What the disk and the store hold and may hold; as last seen where the disk doesn't tell. Raises Corrupt."""
+        try:
+            self._usage = self._clearing.usage()
+        except OSError as error:
+            fault = self.fault("can't be read", error)
+            if self._usage is None:
+                raise fault from error
+        return self._usage
 
     def images(self) -> list[StoredImage]:
         """All images that are here, whole or in part, by name and version."""
@@ -139,13 +176,19 @@ class Store:
         return size if self._catalogue.rows[image].complete else self._held_bytes.get(image, 0)
 
     def manifest_files(self, image: ImageId) -> tuple[bytes, bytes] | None:
-        """The manifest's bytes and its signature file; none where the image is not here."""
-        found = self._catalogue.shelf.read(image) if image in self._catalogue.rows else None
+        """The manifest's bytes and its signature file; none where the image is not here. Raises Busy, Corrupt."""
+        found = self._read(image) if image in self._catalogue.rows else None
         return found[1:] if found else None
 
+    def _read(self, image: ImageId) -> tuple[Manifest, bytes, bytes] | None:
+        try:
+            return self._catalogue.shelf.read(image)
+        except OSError as error:
+            raise self.fault("can't be read", error) from error
+
     def manifest(self, image: ImageId) -> Manifest:
-        """What an image is. Raises NotFound."""
-        found = self._catalogue.shelf.read(self._known(image))
+        """What an image is. Raises NotFound; Busy or Corrupt where it can't be read just now."""
+        found = self._read(self._known(image))
         if found is None:
             self._catalogue.drop(image)
             raise NotFound(f"{short_digest(image)}: its manifest has rotted on this disk", hint="dfedge ls")
@@ -157,10 +200,16 @@ class Store:
         return image
 
     def open_image(self, image: ImageId) -> HeldImage:
-        """The image as all see it who read it: one object, as long as anybody has it. Raises NotFound."""
+        """The image as all see it who read it: one object, as long as anybody has it.
+
+        Raises NotFound; Busy or Corrupt where it can't be read just now.
+        """
         held: HeldImage | None = self._partials.get(image) or self._held.get(image)
         if held is None:
-            held = self._held[image] = HeldImage(self._content(image))
+            try:
+                held = self._held[image] = HeldImage(self._content(image))
+            except OSError as error:
+                raise self.fault("can't be read", error) from error
         self._recent[image] = held
         self._recent.move_to_end(image)
         while len(self._recent) > RECENT:
@@ -176,6 +225,7 @@ class Store:
             self._held_bytes[image] = content.held_bytes
         return content
 
+    @told("can't be written")
     async def begin(self, manifest: Manifest, raw: bytes, signature: bytes, signer: str) -> PartialImage:
         """Begin or resume the fetch of an image; `raw` is its manifest as signed. One object per image.
 
@@ -201,9 +251,9 @@ class Store:
             except BaseException as error:
                 if not known:
                     with anyio.CancelScope(shield=True):
-                        await self._clearing.evict(image)
+                        await self._take_back(image)
                 if isinstance(error, OSError):
-                    raise disk_fault(self._layout.manifests, "can't be written", error) from error
+                    raise self._shared.fault(self._layout.manifests, "can't be written", error) from error
                 raise
             self._contents[image] = content
             self._catalogue.set_complete(image, content.complete)
@@ -212,6 +262,14 @@ class Store:
             self._use(image)
             return partial
 
+    async def _take_back(self, image: ImageId) -> None:
+        """Remove what was begun; what a failing disk keeps of it goes at the next start, or with `collect`."""
+        try:
+            await self._clearing.evict(image)
+        except OSError as error:
+            self._catalogue.drop(image)
+            self.fault("can't be cleared away", error)
+
     async def _completed(self, image: ImageId) -> None:
         self._catalogue.set_complete(image, True)
         partial = self._partials.pop(image, None)
@@ -219,7 +277,9 @@ class Store:
             self._recent[image] = self._held[image] = partial
 
     async def _demoted(self, image: ImageId, digest: bytes) -> None:
-        self._degrade(f"{self._layout.blob(digest)}: has rotted; {short_digest(image)} is to be fetched again in part")
+        self._health.fail(
+            f"{self._layout.blob(digest)}: has rotted; {short_digest(image)} is to be fetched again in part"
+        )
         for other in self._catalogue.index.images_with(digest):
             self._catalogue.set_complete(other, False)
             content = self._contents.get(other)
@@ -229,6 +289,7 @@ class Store:
                     body.whole = False
                     content.lose(body.pieces())
 
+    @told("can't be written")
     async def stage(self, total_bytes: int) -> Stage:
         """Begin to take in about `total_bytes` to be published. Raises NoSpace before anything is written."""
         async with self._admission:
@@ -239,6 +300,7 @@ class Store:
             self._stages.add(stage)
             return stage
 
+    @told("can't be written")
     async def _grow(self, nbytes: int) -> None:
         async with self._admission:
             await self._clearing.make_room("what is published", nbytes)
@@ -249,17 +311,30 @@ class Store:
             self._catalogue.refuse_other(image, manifest, signer)
             check_all_there(stage, manifest, self._shared)
             with anyio.CancelScope(shield=True):
+                known = image in self._catalogue.rows
                 try:
                     await self._shared.work(stage.install)
                     await self._shared.work(sync_folder, self._layout.blobs)
-                    if image not in self._catalogue.rows:
+                    if not known:
                         await self._shared.work(self._catalogue.shelf.write, image, raw, signature, signer)
                         self._catalogue.add(image, manifest, signer)
                 except OSError as error:
-                    raise disk_fault(self._layout.blobs, "can't be written", error) from error
+                    fault = self._shared.fault(self._layout.blobs, "can't be written", error)
+                    if not known:
+                        await self._take_back(image)
+                        await self._unused(stage.installed)
+                    raise fault from error
                 self._content(image).adopt_blobs()
                 self._catalogue.set_complete(image, self._content(image).complete)
 
+    async def _unused(self, digests: Collection[bytes]) -> None:
+        """Remove blobs that came with a publishing which failed, unless an image has them by now."""
+        unused = [digest for digest in digests if not self._catalogue.index.images_with(digest)]
+        with suppress(OSError):
+            for digest in unused:
+                await self._shared.work(self._layout.blob(digest).unlink)
+
+    @told("can't be removed")
     async def remove(self, image: ImageId) -> int:
         """Remove an image; returns the bytes freed. Raises NotFound, or Refused if it is pinned or in use."""
         async with self._admission:
@@ -280,6 +355,7 @@ class Store:
         """Let an image be evicted again. Raises NotFound."""
         await self._set_pin(image, False)
 
+    @told("can't be written")
     async def _set_pin(self, image: ImageId, pinned: bool) -> None:
         async with self._admission:
             if self._catalogue.rows[self._known(image)].pinned != pinned:
@@ -301,16 +377,19 @@ class Store:
         """Whether anybody has a lease on it."""
         return self._leases[image] > 0
 
+    @told("can't be cleared")
     async def collect(self, dry_run: bool) -> list[Eviction]:
         """Remove what belongs to no image, and evict until quota and keep_free hold; returns what goes and why."""
         async with self._admission:
             return await self._clearing.collect(dry_run)
 
+    @told("can't be read")
     async def verify(self, image: ImageId | None, on_progress: Progress = lambda _done, _total: None) -> VerifyReport:
         """Hash all held pieces of an image, or of every one, from disk; what has rotted leaves its map at once."""
         wanted = list(self._catalogue.rows) if image is None else [image]
         return await verify(wanted, self.open_image, on_progress)
 
+    @told("can't be read")
     async def output(self, image: ImageId, file_index: int, fd: int) -> None:
         """Write a whole file of an image into an open descriptor, and sync it. Every piece is proven by then.
 
@@ -342,6 +421,3 @@ class Store:
     def _use(self, image: ImageId) -> None:
         if self._catalogue.used(image):
             self._housekeeping.note_use()
-
-    def _degrade(self, reason: str) -> None:
-        self._degraded = self._degraded or reason
