@@ -22,13 +22,14 @@ if __package__ in {None, ""}:  # started by the folder's path
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from dfedge.core.errors import DfedgeError
-from faults.disk import Disk, mounted
+from faults.disk import Disk, Unable, mounted
 from faults.pair import Broken, Pair
 
 MIB: Final = 1024 * 1024
 MOST_LOST: Final = 16 * MIB
 MOST_START: Final = 3.0  # seconds that a start after a crash may take longer than one after a clean end
 OWN_MOUNTS: Final = "FAULTS_OWN_MOUNTS"
+UNABLE: Final = 77  # the exit code where this host does not let us
 
 
 @dataclass(slots=True)
@@ -40,7 +41,6 @@ class Found:
     wrong: int = 0
     lost: list[int] = field(default_factory=list)  # proven before, and fetched again
     starts: list[float] = field(default_factory=list)
-    resumes: list[float] = field(default_factory=list)  # from the answer to the first byte that was asked for
     tracebacks: int = 0
 
 
@@ -51,13 +51,20 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, default=64, metavar="MIB", help="of the image (64)")
     parser.add_argument("--seed", type=int, default=1, help="of the random moments")
+    parser.add_argument("--patient", action="store_true", help="a slow start is no failure: on a busy machine")
     args = parser.parse_args(argv)
+    if args.what == "powercut" and os.geteuid() != 0:
+        print("faults: powercut mounts a file system, which takes root", file=sys.stderr)
+        return UNABLE
     if args.what == "powercut" and os.environ.get(OWN_MOUNTS) is None:
         # a mount that another process had copied would keep the dead file system alive
         os.environ[OWN_MOUNTS] = "1"
         os.execvp("unshare", ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.orig_argv[1:]])
     try:
         found, run_s, clean_s = _rounds(args.what, args.rounds, args.size * MIB, random.Random(args.seed))
+    except Unable as error:
+        print(f"faults: {error}", file=sys.stderr)
+        return UNABLE
     except (Broken, DfedgeError) as error:
         print(f"faults: {error}", file=sys.stderr)
         return 1
@@ -72,7 +79,7 @@ def _rounds(what: str, rounds: int, nbytes: int, rng: random.Random) -> tuple[Fo
         pair = Pair(folder, (disk.mountpoint if disk else folder) / "state", nbytes)
         stack.callback(pair.stop)
         pair.publish()
-        clean_s, run_s = _calibrate(pair)
+        clean_s, run_s = _calibrate(pair, min(3, 1 + rounds // 20))
         for number in range(rounds):
             moment = rng.uniform(0, 1.1) * run_s
             _one(pair, disk, moment, found)
@@ -83,10 +90,10 @@ def _rounds(what: str, rounds: int, nbytes: int, rng: random.Random) -> tuple[Fo
     return found, run_s, clean_s
 
 
-def _calibrate(pair: Pair) -> tuple[float, float]:
+def _calibrate(pair: Pair, times: int) -> tuple[float, float]:
     """How long a clean start takes, and how long a get."""
     starts, gets = [], []
-    for _ in range(3):
+    for _ in range(times):
         starts.append(pair.board.start())
         pair.board.wait_for_peer()
         begun = time.monotonic()
@@ -125,9 +132,7 @@ def _one(pair: Pair, disk: Disk | None, moment: float, found: Found) -> None:
         found.wrong += not pair.is_right()
     elif was_complete:
         raise Broken("an image was shown complete, and after the cut it is not")
-    begun = time.monotonic()
     got = pair.get()
-    found.resumes.append(time.monotonic() - begun)
     found.lost.append(0 if complete else max(0, before - got["bytes_reused"]))
     pair.forget()
 
@@ -140,7 +145,9 @@ def _report(args: argparse.Namespace, found: Found, run_s: float, clean_s: float
         ("proven bytes fetched again, the most", "≤ 16 MiB", f"{max(found.lost) / MIB:.1f} MiB",
          max(found.lost) <= (MOST_LOST if args.what == "powercut" else 0)),
         ("proven bytes fetched again, the median", "", f"{median(found.lost) / MIB:.1f} MiB", True),
-        (f"start, beyond a clean one of {clean_s:.1f} s, the most", "≤ 3 s", f"{slower:.1f} s", slower <= MOST_START),
+        (f"start, beyond a clean one of {clean_s:.1f} s, the most", "≤ 3 s", f"{slower:.1f} s",
+         slower <= MOST_START or args.patient),
+        ("the same, the median", "", f"{median(found.starts) - clean_s:.1f} s", True),
         ("rounds after which the image was complete", "", f"{found.complete} of {found.rounds}", True),
     ]  # fmt: skip
     if args.what == "kill":

@@ -13,6 +13,10 @@ SHUTDOWN: Final = 0x8004587D  # EXT4_IOC_SHUTDOWN, which xfs has too
 NO_LOG_FLUSH: Final = 2  # neither data nor the file system's own journal is written any more
 
 
+class Unable(Exception):
+    """This host does not let us do it."""
+
+
 class Disk:
     """A file system that loses what was not synced when it is `cut`."""
 
@@ -21,23 +25,25 @@ class Disk:
         self.mountpoint = mountpoint
         with image.open("wb") as file:
             file.truncate(mebibytes << 20)
-        subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+        _run("mkfs.ext4", "-q", str(image))
         mountpoint.mkdir()
 
     def mount(self) -> None:
         """Put it in its place; after a cut the kernel replays its journal."""
-        subprocess.run(["mount", "-o", "loop", str(self._image), str(self.mountpoint)], check=True)
+        _run("mount", "-o", "loop", str(self._image), str(self.mountpoint))
         self.mountpoint.chmod(0o700)
 
     def unmount(self) -> None:
         """Take it away."""
-        subprocess.run(["umount", str(self.mountpoint)], check=True)
+        _run("umount", str(self.mountpoint))
 
     def cut(self) -> None:
         """Cut the power: whatever is not on the disk by now never gets there."""
         fd = os.open(self.mountpoint, os.O_RDONLY)
         try:
             fcntl.ioctl(fd, SHUTDOWN, struct.pack("I", NO_LOG_FLUSH))
+        except OSError as error:
+            raise Unable(f"this kernel cuts no power of ext4: {error.strerror}") from error
         finally:
             os.close(fd)
 
@@ -51,3 +57,12 @@ def mounted(folder: Path, mebibytes: int) -> Iterator[Disk]:
         yield disk
     finally:
         disk.unmount()
+
+
+def _run(*command: str) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise Unable(f"there is no {command[0]}") from None
+    if done.returncode:
+        raise Unable(f"{command[0]}: {done.stderr.strip()}")

@@ -28,7 +28,6 @@ KINDS: Final = {
     "mkdir": ("mkdir",),
     "read": ("pread", "preadv", "read"),
 }
-SHORT: Final = 1  # byte that a short write takes
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,7 @@ class FaultyDisk:
             if self.seen == plan.number:
                 self.failed()
             if plan.error == "SHORT":
-                return (
-                    real(args[0], [bytes(args[1][0])[:SHORT]], *args[2:])
-                    if name == "pwritev"
-                    else real(args[0], args[1][:SHORT], *args[2:])
-                )
+                return real(args[0], _half(args[1]), *args[2:])
             if kind == "close":
                 real(*args)  # the kernel gives the descriptor back even where it tells an error
             code = getattr(errno, plan.error)
@@ -107,6 +102,13 @@ class FaultyDisk:
             except OSError:
                 return False
         return str(where).startswith(self._folder)
+
+
+def _half(data: Any) -> Any:
+    """What a short write takes: half of the bytes, or of the first of several blocks."""
+    if isinstance(data, list):
+        return [_half(data[0])]
+    return data[: max(1, len(data) // 2)]
 
 
 @contextmanager

@@ -5,7 +5,9 @@ restarted, or a card full of what nobody clears away.
 """
 
 import os
+import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from dfedge.core.errors import Busy, Corrupt, DfedgeError, NoSpace
 from dfedge.core.image.manifest import Manifest
 from dfedge.store.store import Store
 from tests.unit.store.firmware import PIECE, firmware, noise
+from tests.unit.store.test_crash import mounted
 
 from .faulty import Plan, failing
 
@@ -150,3 +153,53 @@ def _nothing_wrong(store: Store, place: Path) -> None:
             for entry in store.manifest(image.image).files:
                 blob = place / "state/blobs/sha256" / entry.digest.hex()
                 assert blob.read_bytes() == content[image.name][entry.path]
+
+
+@pytest.mark.parametrize("harm", ["closed", "garbage", "gone"])
+async def test_an_index_that_breaks_while_the_agent_runs_is_made_anew(tmp_path: Path, harm: str) -> None:
+    state = tmp_path / "state"
+    store = Store.open(state, None, 0, lambda: 1_700_000_000.0)
+    await OLD.fetch(store)
+    await store.pin(OLD.image)
+    if harm == "closed":
+        store._catalogue.index._database.close()
+    for suffix in ("", "-wal"):
+        if harm == "garbage":
+            (state / f"index.sqlite3{suffix}").write_bytes(b"garbage" * 5000)
+        elif harm == "gone":
+            (state / f"index.sqlite3{suffix}").unlink()
+    await FW.fetch(store)
+    assert await store.collect(dry_run=False) == []
+    for again in (False, True):
+        if again:
+            store.close()
+            store = Store.open(state, None, 0, lambda: 1_700_000_000.0)
+        assert [(image.name, image.complete, image.pinned) for image in store.images()] == [
+            ("gateway-os", True, False),
+            ("old", True, True),
+        ]
+        assert (await store.verify(None)).bad == ()
+    store.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+async def test_a_card_that_has_turned_read_only_is_still_served_from(tmp_path: Path) -> None:
+    with mounted(tmp_path / "mnt", "-t", "tmpfs", "-o", "size=2m", "tmpfs") as mnt:
+        with closing(Store.open(mnt / "state", None, 0, lambda: 1_700_000_000.0)) as store:
+            await OLD.fetch(store)
+            await FW.put(await FW.begin(store), [1])
+        _remount(mnt, "ro")
+        with closing(Store.open(mnt / "state", None, 0, lambda: 1_700_000_000.0)) as store:
+            with pytest.raises(Corrupt, match="read-only file system"):
+                await FW.begin(store)
+            assert "read-only" in (store.degraded or "")
+            held = store.open_image(OLD.image)
+            assert await held.prove(1) and held.read(1, 0, PIECE) == OLD.piece(1)
+        _remount(mnt, "rw")
+        with closing(Store.open(mnt / "state", None, 0, lambda: 1_700_000_000.0)) as store:
+            await FW.fetch(store)
+            assert [image.complete for image in store.images()] == [True, True]
+
+
+def _remount(mnt: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", str(mnt)], check=True)
