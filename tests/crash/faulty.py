@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 KINDS: Final = {
@@ -138,9 +139,10 @@ def has_fired(path: Path) -> bool:
 def _follow(disk: FaultyDisk, path: Path) -> None:
     """Do what the plan in a file says, as soon as it is another."""
     known = [0]
+    looking = Lock()  # no other thread may go by the old plan while one reads the new
 
     def look() -> None:
-        with suppress(FileNotFoundError):
+        with looking, suppress(FileNotFoundError):
             found = os.stat(path).st_ino
             if found != known[0]:
                 known[0] = found
