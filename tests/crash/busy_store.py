@@ -1,6 +1,6 @@
 """A process to be recorded: fetches, publishes, pins and removes in a new store, and says what it has done.
 
-python -m tests.crash.busy_store STATE
+python -m crash.busy_store STATE
 """
 
 import os
@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 
 import anyio
+from unit.store.firmware import PIECE, Firmware, firmware, noise
 
 from dfedge.core.image.manifest import Manifest
 from dfedge.store.store import Store
-from tests.unit.store.firmware import PIECE, Firmware, firmware, noise
 
 BEFORE = firmware({"a": noise(2 * PIECE, seed=1)}, name="before", version="1")
 FETCHED = firmware({"fw.bin": noise(7 * PIECE + 123), "boot": noise(3 * PIECE, seed=2), "empty": b""})

@@ -1,6 +1,6 @@
 """A process to be recorded: raises floors and keeps a signed list, and says what it has done.
 
-python -m tests.crash.busy_trust FOLDER FIRST LAST
+python -m crash.busy_trust FOLDER FIRST LAST
 """
 
 import os

@@ -2,7 +2,7 @@
 
 In a test's own process it is put between by `failing`. As a program it is a whole agent with such a disk:
 
-    PLAN=plan.json FOLDER=STATE python -m tests.crash.faulty agent
+    PLAN=plan.json FOLDER=STATE python -m crash.faulty agent
 
 which looks at the file before each call: `write_plan` arms it, and disarms it again, while the agent runs.
 """

@@ -108,7 +108,7 @@ def record(folder: Path, log: Path, module: str, *args: str, before: Sequence[Op
     `before` is what made the folder what it is; it comes first in what is returned.
     """
     command = traced(log, [sys.executable, "-m", module, str(folder), *args])
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return read(folder, log, before)
 

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import anyio
 import pytest
+from unit.store.firmware import PIECE, firmware, noise
+from unit.store.test_crash import mounted
 
 from dfedge.core.errors import Busy, Corrupt, DfedgeError, NoSpace
 from dfedge.core.image.manifest import Manifest
 from dfedge.store.store import Store
-from tests.unit.store.firmware import PIECE, firmware, noise
-from tests.unit.store.test_crash import mounted
 
 from .faulty import Plan, failing
 

@@ -45,7 +45,7 @@ async def test_a_store_cut_after_any_call_shows_nothing_wrong_and_fetches_nothin
 ) -> None:
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
-    ops = record(state, tmp_path / "log", "tests.crash.busy_store")
+    ops = record(state, tmp_path / "log", "crash.busy_store")
     number = 0
     for done, said, cut, tree in cuts(ops, seed=1, torn=2):
         number += 1
@@ -120,7 +120,7 @@ def _check_floors(place: Path, said: list[str]) -> None:
 def test_floors_cut_after_any_call_never_go_back(tmp_path: Path, scratch: Path) -> None:
     folder = tmp_path / "trust"
     folder.mkdir(mode=0o700)
-    ops = record(folder, tmp_path / "log", "tests.crash.busy_trust", "1", "3")
+    ops = record(folder, tmp_path / "log", "crash.busy_trust", "1", "3")
     for number, (done, said, cut, tree) in enumerate(cuts(ops, seed=2, torn=6)):
         build(tree, scratch / str(number))
         try:
@@ -133,12 +133,12 @@ def test_floors_cut_after_any_call_never_go_back(tmp_path: Path, scratch: Path) 
 def test_floors_never_go_back_when_the_power_is_cut_after_a_kill(tmp_path: Path, scratch: Path) -> None:
     folder = tmp_path / "trust"
     folder.mkdir(mode=0o700)
-    first = record(folder, tmp_path / "log", "tests.crash.busy_trust", "1", "2")
+    first = record(folder, tmp_path / "log", "crash.busy_trust", "1", "2")
     kills = [number for number, op in enumerate(first, 1) if not isinstance(op, Mark)]
     for kill in kills[len(kills) // 2 :: 2]:
         again = tmp_path / f"killed-{kill}"
         build(killed(first[:kill]), again)
-        ops = record(again, tmp_path / "log", "tests.crash.busy_trust", "3", "4", before=first[:kill])
+        ops = record(again, tmp_path / "log", "crash.busy_trust", "3", "4", before=first[:kill])
         for number, (_, said, _, tree) in enumerate(cuts(ops, seed=kill, torn=3, first=kill)):
             place = scratch / f"{kill}-{number}"
             build(tree, place)

@@ -21,7 +21,7 @@ from dfedge.node.client import Client
 from .faulty import Plan, has_fired, write_plan
 from .recorder import available
 
-REPOSITORY = Path(__file__).parents[2]
+TESTS = Path(__file__).parents[1]
 MIB = 1024 * 1024
 CODES = {"ENOSPC": "no_space", "EDQUOT": "no_space", "EIO": "corrupt", "EROFS": "corrupt", "EMFILE": "busy"}
 
@@ -46,10 +46,10 @@ class Two:
 
     def start(self) -> None:
         environ = self.board.environ | {"PLAN": str(self.plan), "FOLDER": str(self.board.state)}
-        command = [sys.executable, "-m", "tests.crash.faulty", "-v", "agent"]
+        command = [sys.executable, "-m", "crash.faulty", "-v", "agent"]
         with self.board.log.open("a") as log:
             self.board.process = subprocess.Popen(
-                command, cwd=REPOSITORY, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True
+                command, cwd=TESTS, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True
             )
         until(self.board._answers, "the faulty agent to answer")
         until(lambda: "node-0" in self.board.connected(), "it to be connected")
