@@ -5,6 +5,7 @@ from typing import Final
 
 import anyio
 
+from dfedge.core.errors import DfedgeError
 from dfedge.jobs.offer import offer_held
 from dfedge.store.clearing import Cleared
 from dfedge.store.store import Store
@@ -33,8 +34,8 @@ async def keep_room(store: Store, peers: Peers, swarms: Swarms) -> None:
                 gone += await store.relieve()
             if gone:
                 offer_held(store, peers)
-        except OSError as error:  # a disk that fails now is looked at again later
-            log.warning("disk not looked at error=%r", error.strerror or str(error))
+        except DfedgeError as error:  # a disk that fails now is looked at again later
+            log.warning("disk not looked at error=%r", str(error))
         if bool(store.shortage) != bool(short):
             log.warning("disk full reason=%r", store.shortage) if store.shortage else log.info("disk has room again")
         short = store.shortage

@@ -6,6 +6,7 @@ from typing import Final
 
 import anyio
 
+from dfedge.core.errors import DfedgeError
 from dfedge.core.seams import Clock
 from dfedge.core.units import size
 from dfedge.store.scrub import first_wait, interval
@@ -54,7 +55,7 @@ class Scrub:
         self._stood_back, self._last = 0.0, self._clock()
         try:
             done = await self._store.scrubber.slice(share, self._before)
-        except OSError as error:
+        except DfedgeError as error:
             log.warning("scrub failed error=%s", error)
             return
         log.info(

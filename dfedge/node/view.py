@@ -3,9 +3,11 @@
 import json
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from dfedge import __version__
+from dfedge.core.errors import DfedgeError
 from dfedge.core.image.name import Ref
 from dfedge.core.seams import ImageId, NodeId
 from dfedge.core.units import full_digest
@@ -83,6 +85,8 @@ class View:
             return node.store.degraded
         if node.store.shortage:
             return node.store.shortage
+        if node.trust.unkept:
+            return node.trust.unkept
         if node.peers.clones:
             names = ", ".join(sorted(self.name(clone) for clone in node.peers.clones))
             return f"two nodes run under one key: {names}"
@@ -93,11 +97,9 @@ class View:
         return None
 
     def healthy(self) -> bool:
-        """Whether the event loop, which runs this, and the disk answer."""
-        try:
+        """Whether the event loop, which runs this, and the disk answer. One that fails does: then we are degraded."""
+        with suppress(DfedgeError):
             self._node.store.usage()
-        except OSError:
-            return False
         return True
 
     def describe(self) -> str:

@@ -5,7 +5,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -14,6 +14,7 @@ import anyio
 import anyio.abc
 
 from dfedge import __version__
+from dfedge.core.errors import DfedgeError
 from dfedge.core.seams import ImageId
 from dfedge.core.swarm.blame import Blame
 from dfedge.core.swarm.policy import Policy
@@ -46,6 +47,7 @@ from dfedge.transfer.swarms import Swarms
 from dfedge.trust.nodetrust import NodeTrust
 
 SETTLE_AFTER: Final = 5.0  # seconds from start to giving back what starting needed
+KEEP_EVERY: Final = 5.0  # seconds between two tries to write what a disk refused
 TRIM_EVERY: Final = 15.0  # seconds between looks whether transfers have ended
 log = logging.getLogger("dfedge.node")
 
@@ -57,13 +59,17 @@ class StoreShelf:
         self._store = store
 
     def manifest(self, image: ImageId) -> tuple[bytes, bytes] | None:
-        """The manifest's bytes and its signature file, if we hold it."""
-        return self._store.manifest_files(image)
+        """The manifest's bytes and its signature file, if we hold it and can read it."""
+        with suppress(DfedgeError):  # the store is degraded then, and says so
+            return self._store.manifest_files(image)
+        return None
 
     def open(self, image: ImageId) -> PieceStore | None:
-        """The pieces of an image that we hold whole."""
+        """The pieces of an image that we hold whole and can read."""
         held = {stored.image for stored in self._store.images() if stored.complete}
-        return self._store.open_image(image) if image in held else None
+        with suppress(DfedgeError):
+            return self._store.open_image(image) if image in held else None
+        return None
 
     def lease(self, image: ImageId) -> AbstractContextManager[None]:
         """Keep an image from eviction while it is served."""
@@ -198,6 +204,7 @@ async def _run(node: Node, on_ready: Callable[[], None] | None, stop: anyio.Even
             on_ready()
         log.info("ready node=%s id=%s listen=%s", node.trust.own.name, node.trust.own_id, node.listen or "-")
         tasks.start_soon(_stay_small, node.swarms.drives)
+        tasks.start_soon(_keep_trust, node.trust)
         await stop.wait()
         notifier.tell("STOPPING=1")
         node.peers.close_all("the node stops")
@@ -233,6 +240,14 @@ def _is_busy(peers: Peers) -> bool:
 def _boottime() -> float:
     """Seconds that also pass while the board sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+async def _keep_trust(trust: NodeTrust) -> None:
+    """Write again what the disk refused of revocations and floors, until it takes it."""
+    while True:
+        await anyio.sleep(KEEP_EVERY)
+        if trust.unkept:
+            trust.keep_again()
 
 
 async def _stay_small(drives: Callable[[], Sequence[object]]) -> None:

@@ -1,8 +1,10 @@
 """Which images are here: the manifests folder and the index, kept as one."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from dfedge.core.errors import Refused
 from dfedge.core.image.manifest import Manifest
@@ -29,6 +31,13 @@ class StoredImage:
     last_used: float
 
 
+def sweep(paths: Iterable[Path]) -> None:
+    """Remove files and folders; what a failing disk keeps is found again."""
+    for path in paths:
+        with suppress(OSError):
+            path.unlink() if not path.is_dir() else shutil.rmtree(path)
+
+
 class Catalogue:
     """The images by id. What the files say wins over what the index says."""
 
@@ -39,9 +48,10 @@ class Catalogue:
         self.shelf = Shelf(layout.manifests)
         self.rows: dict[ImageId, Row] = {}
         self.damaged: set[ImageId] = set()  # whole, says the index, but at the start files of theirs were gone
-        self.index = Index.open(layout.index)
+        self.index = Index(layout.index, self._entries)
         self.shelf.clean()
         self._reconcile()
+        sweep(self.leftovers())
 
     def _reconcile(self) -> None:
         here, pinned, blobs = (
@@ -63,7 +73,28 @@ class Catalogue:
                 self.damaged.add(row.image)
             self._change(row, complete=complete, pinned=row.image in pinned)
             if complete and self._layout.partial_image(row.image).exists():  # killed between rename and index
-                shutil.rmtree(self._layout.partial_image(row.image))
+                shutil.rmtree(self._layout.partial_image(row.image), ignore_errors=True)
+
+    def leftovers(self, spare: Collection[str] = ()) -> list[Path]:
+        """What belongs to no image: half published, half removed. `spare` are folders of what is being published.
+
+        None where a manifest has rotted: it may come again, and its files be good still. Raises OSError.
+        """
+        if self.shelf.images() != self.rows.keys():
+            return []
+        files = {digest.hex() for found in self.index.files().values() for digest, _ in found}
+        folders = {image.hex() for image in self.rows} | set(spare)
+        return [
+            *(blob for blob in self._layout.blobs.iterdir() if blob.name not in files),
+            *(folder for folder in self._layout.partial.iterdir() if folder.name not in folders),
+        ]
+
+    def _entries(self) -> Iterator[tuple[Row, Manifest]]:
+        """What is known of the images, for an index that failed. Raises OSError where a manifest can't be read now."""
+        for row in list(self.rows.values()):
+            found = self.shelf.read(row.image)
+            if found is not None:
+                yield row, found[0]
 
     def _read(self, image: ImageId) -> None:
         found = self.shelf.read(image)
@@ -84,7 +115,7 @@ class Catalogue:
         self.index.close()
         Index.delete(self._layout.index)
         self.rows.clear()
-        self.index = Index.open(self._layout.index)
+        self.index = Index(self._layout.index, self._entries)
         self._reconcile()
 
     def refuse_other(self, image: ImageId, manifest: Manifest, signer: str) -> None:

@@ -131,8 +131,11 @@ class Clearing:
         layout = self._shared.layout
         self._dropped(image)
         paths = [layout.blob(digest) for digest in self._catalogue.index.unshared(image)]
-        await self._shared.work(self._catalogue.shelf.remove, image)
-        self._catalogue.drop(image)
+        try:
+            await self._shared.work(self._catalogue.shelf.remove, image)
+        finally:  # a row without a manifest would pass for an image that is here
+            if not self._catalogue.shelf.has(image):
+                self._catalogue.drop(image)
         await self._shared.work(self._delete, [*paths, layout.partial_image(image)])
 
     def _delete(self, paths: Collection[Path]) -> None:

@@ -15,14 +15,14 @@ from typing import Final, TypeVar, TypeVarTuple
 import anyio
 from anyio import to_thread
 
-from dfedge.core.errors import Corrupt
+from dfedge.core.errors import Corrupt, DfedgeError
 from dfedge.core.image.manifest import DIGEST, Manifest, Piece
 from dfedge.core.image.piecemap import PieceMap
 from dfedge.core.seams import ImageId
 from dfedge.core.units import short_digest
 from dfedge.store.body import Body, hash_cold, hash_range
 from dfedge.store.descriptor import Descriptors
-from dfedge.store.fault import disk_fault
+from dfedge.store.fault import disk_fault, is_medium
 from dfedge.store.journal import Journal
 from dfedge.store.layout import Layout, has_size, lacking_bytes
 from dfedge.store.worker import Workers
@@ -51,6 +51,12 @@ class Shared:
     lost: Callable[[ImageId, Collection[int]], None]  # these pieces of an image have left its map
     rotted: Callable[[ImageId, str, int], None]  # so many pieces of this file of an image are to be fetched again
     spoiling: anyio.Lock  # files leave the blobs one at a time
+
+    def fault(self, path: Path, doing: str, error: OSError) -> DfedgeError:
+        """Note that the disk failed; returns what a user is told. Call it on the event loop."""
+        fault = disk_fault(path, doing, error)
+        self.degrade(str(fault))
+        return fault
 
     async def piecework(self, job: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run a job of one piece in a thread; long jobs are not in its way."""
@@ -251,11 +257,18 @@ class Content:
         return data
 
     def hash_piece(self, piece: int, *, cold: bool = False) -> bool:
-        """Whether a piece matches its digest, read past the page cache if `cold`. Runs in a worker."""
+        """Whether a piece matches its digest, read past the page cache if `cold`.
+
+        Runs in a worker; raises OSError where that can't be told.
+        """
         where = self.manifest.piece(piece)
         read = hash_cold if cold else hash_range
         try:
             with self.borrow(self.body(where)) as fd:
                 return read(fd, where.offset, where.length) == where.digest
-        except OSError:
+        except FileNotFoundError:
             return False
+        except OSError as error:
+            if is_medium(error):
+                return False
+            raise

@@ -12,10 +12,11 @@ MOST: Final = 64  # descriptors; a soft limit of 1,024 leaves the rest to socket
 
 
 class _Open:
-    __slots__ = ("fd", "stale", "users")
+    __slots__ = ("fd", "path", "stale", "users")
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, path: Path) -> None:
         self.fd = fd
+        self.path = path
         self.users = 0
         self.stale = False
 
@@ -26,6 +27,7 @@ class Descriptors:
     def __init__(self, most: int = MOST) -> None:
         self._most = most
         self._open: OrderedDict[tuple[Path, int], _Open] = OrderedDict()
+        self._failed: dict[Path, OSError] = {}
         self._lock = Lock()
 
     @contextmanager
@@ -49,7 +51,7 @@ class Descriptors:
         with self._lock:
             entry = self._open.get(key)
             if entry is None:
-                entry = _Open(os.open(key[0], key[1] | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+                entry = _Open(os.open(key[0], key[1] | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), key[0])
                 self._open[key] = entry
                 self._shrink()
             else:
@@ -61,13 +63,21 @@ class Descriptors:
         with self._lock:
             entry.users -= 1
             if entry.stale and entry.users == 0:
-                os.close(entry.fd)
+                self._close(entry)
+
+    def check(self, path: Path) -> None:
+        """Raise what closing this file told, once: some file systems say only then that bytes were lost."""
+        with self._lock:
+            error = self._failed.pop(path, None)
+        if error is not None:
+            raise error
 
     def forget(self, path: Path) -> None:
         """Close what is open of a path that was renamed or removed, once its users are done."""
         with self._lock:
             for key in [key for key in self._open if key[0] == path]:
                 self._discard(key)
+            self._failed.pop(path, None)  # it is synced by now, or removed
 
     def close(self) -> None:
         """Close everything."""
@@ -83,4 +93,10 @@ class Descriptors:
         entry = self._open.pop(key)
         entry.stale = True
         if entry.users == 0:
-            os.close(entry.fd)
+            self._close(entry)
+
+    def _close(self, entry: _Open) -> None:
+        try:
+            os.close(entry.fd)  # which gives the descriptor back in any case
+        except OSError as error:
+            self._failed[entry.path] = error

@@ -1,19 +1,21 @@
 """An image we hold, whole or in part, as those see it who only serve it."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from anyio import CancelScope
 
-from dfedge.core.errors import Refused
+from dfedge.core.errors import DfedgeError, Refused
 from dfedge.core.image.manifest import Manifest
 from dfedge.core.image.outcome import Outcome
 from dfedge.core.image.piecemap import PieceMap
 from dfedge.core.seams import Bytes
 from dfedge.store.body import forget_cache
 from dfedge.store.content import Content
+from dfedge.store.fault import told
 from dfedge.store.rot import spoil
 from dfedge.store.worker import Workers
 
@@ -38,6 +40,10 @@ class HeldImage:
 
     def __init__(self, content: Content) -> None:
         self._content = content
+
+    def fault(self, doing: str, error: OSError) -> DfedgeError:
+        """Note that the disk failed; returns what a user is told."""
+        return self._content.shared.fault(self._content.folder, doing, error)
 
     @property
     def manifest(self) -> Manifest:
@@ -68,8 +74,9 @@ class HeldImage:
         """Hash a held piece before its first upload since the start; false takes it out of the map."""
         return piece in self.holds and (piece in self._content.proved or await self.recheck(piece))
 
+    @told("can't be read")
     async def recheck(self, piece: int) -> bool:
-        """Hash a piece now, as somebody complained; false takes it out of the map."""
+        """Hash a piece now, as somebody complained; false takes it out of the map. Raises Busy."""
         content = self._content
         if piece not in content.holds:
             return False
@@ -78,11 +85,15 @@ class HeldImage:
             if piece in content.holds:
                 content.proved.add(piece)
             return True
-        await self.spoil((piece,))
+        await self._try_to_spoil((piece,))
         return False
 
+    @told("can't be read")
     async def check(self, pieces: Iterable[int], workers: Workers, before: Before) -> Checked:
-        """Hash pieces, of those that are held, from disk; `before` is awaited for each. What is bad leaves the map."""
+        """Hash pieces, of those that are held, from disk; `before` is awaited for each. What is bad leaves the map.
+
+        Raises Busy or Corrupt where it can't be read just now.
+        """
         content = self._content
         checked, nbytes, bad = 0, 0, []
         for piece in pieces:
@@ -96,9 +107,9 @@ class HeldImage:
                 self.drop((piece,))
                 bad.append(piece)
                 if len(bad) % TOGETHER == 0:
-                    await self.spoil(())
+                    await self._try_to_spoil(())
         if bad:
-            await self.spoil(())
+            await self._try_to_spoil(())
         return Checked(checked, nbytes, tuple(bad))
 
     def read(self, piece: int, offset: int, length: int) -> bytes:
@@ -114,18 +125,30 @@ class HeldImage:
             except FileNotFoundError:  # nothing of it is here
                 continue
 
+    @told("can't be changed")
     async def spoil(self, pieces: Iterable[int]) -> None:
         """Take pieces that rotted out of the map and the journal, and their files out of the blobs.
 
-        They leave the map at once; the rest is done for all that rotted by the time it begins.
+        They leave the map at once; the rest is done for all that rotted by the time it begins. Raises NoSpace or
+        Corrupt where the disk fails; then it is tried again when the disk is well, or with the next that rots.
         """
         self.drop(pieces)
         content = self._content
         with CancelScope(shield=True):  # the journal must not vouch for what left the map
             async with content.shared.spoiling:
                 rotten, content.rotten = content.rotten, set()
-                if rotten:
-                    await spoil(content, rotten)
+                try:
+                    if rotten:
+                        await spoil(content, rotten)
+                except BaseException:
+                    content.rotten |= {piece for piece in rotten if piece not in content.holds}
+                    content.shared.demoted(content.image)
+                    raise
+
+    async def _try_to_spoil(self, pieces: Iterable[int]) -> None:
+        """Spoil them; the disk that lost them may take no writes either, but they have left the map."""
+        with suppress(DfedgeError):
+            await self.spoil(pieces)
 
     def drop(self, pieces: Iterable[int]) -> None:
         """Take pieces that rotted out of the map; whoever does so calls `spoil` soon."""

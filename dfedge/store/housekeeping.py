@@ -5,16 +5,20 @@ from typing import Final
 
 import anyio
 
+from dfedge.store.health import Health
 from dfedge.store.partial import PartialImage
 
 USES_S: Final = 60.0  # seconds between two writes of uses at least: flash wears
 
 
 class Housekeeping:
-    """Two tasks that wake up only after something was written or used."""
+    """Tasks that wake up only after something was written or used, or when the disk failed."""
 
-    def __init__(self, partials: Callable[[], Iterable[PartialImage]], write_uses: Callable[[], None]) -> None:
+    def __init__(
+        self, partials: Callable[[], Iterable[PartialImage]], write_uses: Callable[[], None], health: Health
+    ) -> None:
         self._partials = partials
+        self._health = health
         self._write_uses = write_uses
         self._written = anyio.Event()
         self._used = anyio.Event()
@@ -32,6 +36,7 @@ class Housekeeping:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._end_windows)
             tasks.start_soon(self._write_down)
+            tasks.start_soon(self._health.run)
 
     async def _end_windows(self) -> None:
         while True:

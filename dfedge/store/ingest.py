@@ -11,7 +11,6 @@ from dfedge.core.image.cutter import cut
 from dfedge.core.image.manifest import MAX_PIECE, MIN_PIECE, FileEntry, Manifest
 from dfedge.core.image.name import check_path
 from dfedge.store.content import Shared
-from dfedge.store.fault import disk_fault
 from dfedge.store.layout import has_size
 from dfedge.store.output import reflink
 from dfedge.store.reading import Reading
@@ -40,6 +39,7 @@ class Stage:
     ) -> None:
         """`expected` is how many bytes room was made for, and `files` for how many files."""
         self.files: dict[bytes, Path] = {}  # by digest
+        self.installed: list[bytes] = []  # digests of those that `install` has made blobs
         self.outstanding = expected  # bytes for which room was made, not yet written
         self.files_to_come = files
         self._folder = folder
@@ -48,6 +48,11 @@ class Stage:
         self._commit = commit
         self._closed = closed
         self._count = 0
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self._folder.name
 
     async def add(self, path: str, fd: int, mode: int, piece_length: int) -> FileEntry:
         """Copy and hash an open file, in pieces of `piece_length` bytes; `path` is its place in the image.
@@ -69,13 +74,13 @@ class Stage:
         staged = self._folder / str(self._count)
         try:
             digest, digests = await self._shared.work(self._take_in, path, fd, staged, piece_length)
+            if digest in self.files or has_size(self._shared.layout.blob(digest), before.st_size):
+                await self._shared.work(staged.unlink)
+            else:
+                self.files[digest] = staged
         except OSError as error:
-            raise disk_fault(staged, f"{path} can't be taken in", error) from error
+            raise self._shared.fault(staged, f"{path} can't be taken in", error) from error
         self.outstanding = max(0, self.outstanding - before.st_size)
-        if digest in self.files or has_size(self._shared.layout.blob(digest), before.st_size):
-            await self._shared.work(staged.unlink)
-        else:
-            self.files[digest] = staged
         runs = cut(before.st_size, piece_length)
         return FileEntry(path, before.st_size, digest, MEDIA_TYPE, mode & 0o777, runs, digests)
 
@@ -112,13 +117,18 @@ class Stage:
             finally:
                 os.close(fd)
             staged.rename(self._shared.layout.blob(digest))
+            self.installed.append(digest)
 
     async def discard(self) -> None:
-        """Remove what is left of it. It may be called again."""
-        await self._shared.work(self._remove)
-        self.files = {}
-        self.outstanding = self.files_to_come = 0
-        self._closed(self)
+        """Remove what is left of it; what a failing disk keeps goes at the next start. It may be called again."""
+        try:
+            await self._shared.work(self._remove)
+        except OSError as error:
+            self._shared.fault(self._folder, "can't be removed", error)
+        finally:
+            self.files = {}
+            self.outstanding = self.files_to_come = 0
+            self._closed(self)
 
     def _remove(self) -> None:
         if self._folder.exists():

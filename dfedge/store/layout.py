@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -59,17 +60,26 @@ class Layout:
     def prepare(self) -> None:
         """Make the folders, 0700. Raises Refused where one is a link, not ours, or writable by others."""
         make_own_folder(self.state)
-        for folder in (self.state / "blobs", self.blobs, self.manifests, self.partial):
+        for folder in self._inner:
             make_own_folder(folder)
+
+    @property
+    def _inner(self) -> tuple[Path, ...]:
+        return self.state / "blobs", self.blobs, self.manifests, self.partial
+
+    def sync(self) -> None:
+        """Make all names in the folders survive a power cut, also those of an agent that was killed. Raises OSError."""
+        for folder in (self.state, *self._inner):
+            sync_folder(folder)
 
 
 def make_own_folder(path: Path) -> None:
-    """Make a folder, 0700, or check one that is there. Raises Refused that says what is wrong with it."""
+    """Make a folder, 0700, or check one that is there. Raises Refused that says what is wrong with it, OSError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=True)
         found = path.lstat()
-    except OSError as error:
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
         raise Refused(f"{path}: can't be made a folder: {error.strerror}", hint=f"ls -ld {path}") from error
     if stat.S_ISLNK(found.st_mode):
         raise Refused(f"{path}: is a link to {path.readlink()}, a folder of ours must not be one", hint=f"rm {path}")
@@ -108,14 +118,22 @@ def sync_folder(path: Path) -> None:
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Write a small file so that after a power cut it is there whole or not at all; its folder is not synced."""
+    """Write a small file so that after a power cut it is there whole or not at all; its folder is not synced.
+
+    Raises OSError; then nothing has changed.
+    """
     draft = path.with_name(path.name + ".tmp")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    draft.rename(path)
+        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        draft.rename(path)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink()
+        raise

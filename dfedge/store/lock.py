@@ -1,5 +1,6 @@
 """One agent per state folder: a lock that the kernel drops when its holder dies."""
 
+import errno
 import fcntl
 import os
 from contextlib import suppress
@@ -18,7 +19,7 @@ class StateLock:
     def acquire(cls, path: Path) -> "StateLock":
         """Take the lock. Raises Busy that names the holder's pid; a file left by a dead process is no obstacle."""
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            fd = _open(path)
         except OSError as error:
             raise Refused(f"{path}: can't be opened: {error.strerror}", hint=f"ls -l {path}") from error
         try:
@@ -44,3 +45,12 @@ class StateLock:
                 os.ftruncate(self._fd, 0)
             os.close(self._fd)
             self._fd = -1
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)  # what is here can be served all the same

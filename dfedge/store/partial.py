@@ -5,6 +5,7 @@ fsync of the folder → index. Invariants: the journal vouches only for synced b
 synced files; a file whose fsync failed is never synced again, but read back from disk and written anew.
 """
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,14 +21,18 @@ from dfedge.core.seams import Bytes
 from dfedge.store.allocation import allocate
 from dfedge.store.body import Body, chunks, forget_cache, hash_range, while_wanted, write_all
 from dfedge.store.content import Content
-from dfedge.store.fault import disk_fault
+from dfedge.store.fault import is_medium, told
 from dfedge.store.held import HeldImage
 from dfedge.store.hole import blank_pieces, data_extents, filled_spans, is_blank
 from dfedge.store.layout import make_own_folder, sync_folder
 
-WINDOW: Final = 16 * 1024 * 1024  # bytes written between two syncs: what a crash costs to hash again
+WINDOW: Final = 8 * 1024 * 1024  # bytes written between two syncs; a power cut may lose two of them
 CATCH_UP: Final = 2  # pieces hashed again with each new one, so that little is left to hash at the end
 WINDOW_S: Final = 5.0  # seconds a written piece waits for its sync at most
+
+
+class SyncFailed(OSError):
+    """An fsync failed: what the cache shows of that file may not be what the disk has."""
 
 
 class PartialImage(HeldImage):
@@ -38,6 +43,7 @@ class PartialImage(HeldImage):
         self.reused = 0  # bytes that were here when the fetch began: files other images share, and earlier attempts
         self._pending: dict[Body, list[int]] = {}  # written, not yet synced
         self._pending_bytes = 0
+        self._syncing_bytes = 0
         self._pending_since = 0.0
         self._journal_suspect = False
         self.stopped = ""  # why the disk is too full to take more of it
@@ -46,9 +52,16 @@ class PartialImage(HeldImage):
         """Bytes of the disk that it has yet to take."""
         return self._content.yet_to_take()
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a file of it is to be written anew, as an fsync of it failed."""
+        return any(body.suspect and not body.whole for body in self._content.bodies)
+
     async def open(self) -> None:
         """Allocate what is missing, and take back what an earlier attempt wrote. Raises NoSpace or Corrupt."""
         content = self._content
+        if content.rotten:  # the disk did not let a rotten file leave the blobs, and may do so now
+            await self.spoil(())
         async with content.moving:
             content.adopt_blobs()
             if content.complete:
@@ -62,7 +75,7 @@ class PartialImage(HeldImage):
                 if found:
                     await content.shared.work(self._make_durable, found)
             except OSError as error:
-                raise disk_fault(content.folder, "can't be prepared", error) from error
+                raise content.shared.fault(content.folder, "can't be prepared", error) from error
             for piece in found:
                 content.durable.add(piece)
         self.reused = content.held_bytes
@@ -118,6 +131,7 @@ class PartialImage(HeldImage):
                     os.fdatasync(fd)
         self._content.journal.append(pieces)
 
+    @told("can't be written")
     async def put(self, piece: int, blocks: Sequence[Bytes]) -> Outcome:
         """Prove a piece against its digest, then write it. The blocks in order are the whole piece.
 
@@ -138,10 +152,7 @@ class PartialImage(HeldImage):
             if not await content.shared.piecework(self._prove_and_write, piece, twins, blocks):
                 return Outcome.MISMATCH
         except OSError as error:
-            fault = disk_fault(content.place(body), f"piece {piece} can't be written", error)
-            if isinstance(fault, Corrupt):
-                content.shared.degrade(str(fault))
-            raise fault from error
+            raise content.shared.fault(content.place(body), f"piece {piece} can't be written", error) from error
         if piece in content.holds:
             return Outcome.DUPLICATE
         content.hold(twins)
@@ -194,8 +205,8 @@ class PartialImage(HeldImage):
             self._pending_bytes += where.length
         if before < WINDOW <= self._pending_bytes:
             content.shared.wake()
-        elif self._pending_bytes >= 2 * WINDOW:  # the disk is slower than the line: whoever brings more waits
-            await self.flush()
+        while self._pending_bytes and self._pending_bytes + self._syncing_bytes >= 2 * WINDOW:
+            await self.flush()  # the disk is slower than the line: whoever brings more waits
 
     def due(self, now: float) -> float:
         """Seconds until the open window must end; infinite with nothing written."""
@@ -207,15 +218,21 @@ class PartialImage(HeldImage):
 
     async def flush(self) -> None:
         """End the window: make every piece that was put survive a power cut. A failing disk degrades the store."""
-        content = self._content
         with anyio.CancelScope(shield=True):
-            async with content.moving:
-                await self._end_window()
+            async with self._content.moving:
+                try:
+                    await self._end_window()
+                except OSError as error:  # not even to look at it: what was to be synced is hashed at the end
+                    self.fault("can't be synced", error)
+                finally:
+                    self._syncing_bytes = 0
 
     async def _end_window(self) -> None:
         content = self._content
-        pending, self._pending, self._pending_bytes = self._pending, {}, 0
+        pending, self._pending = self._pending, {}
+        self._syncing_bytes, self._pending_bytes = self._pending_bytes, 0
         synced: dict[Body, list[int]] = {}
+        waiting: dict[Body, list[int]] = {}
         for body, pieces in pending.items():
             if body.suspect or body.whole:
                 continue
@@ -224,8 +241,12 @@ class PartialImage(HeldImage):
                 synced[body] = pieces
             except FileNotFoundError:  # the image was removed meanwhile
                 continue
-            except OSError as error:
+            except SyncFailed as error:
                 await self._distrust(body, pieces, error)
+            except OSError as error:  # it was not even opened, for want of descriptors: that harms nothing
+                content.shared.fault(content.place(body), "can't be opened", error)
+                waiting[body] = pieces
+        self._wait(waiting)
         done = [piece for pieces in synced.values() for piece in pieces if piece in content.holds]
         if not done:
             return
@@ -235,25 +256,37 @@ class PartialImage(HeldImage):
             else:
                 await content.shared.work(content.journal.append, done)
         except OSError as error:
-            content.shared.degrade(str(disk_fault(content.folder / "journal", "can't be written", error)))
+            content.shared.fault(content.folder / "journal", "can't be written", error)
             self._journal_suspect = True  # written anew with the next window, never synced again
-            self._pending = {**synced, **self._pending}
-            self._pending_since = anyio.current_time()
+            self._wait(synced)
             return
         self._journal_suspect = False
         for piece in done:
             content.durable.add(piece)
 
+    def _wait(self, pieces: dict[Body, list[int]]) -> None:
+        """Have pieces journalled with the next window."""
+        if pieces:
+            self._pending = {
+                **self._pending,
+                **{body: [*self._pending.get(body, ()), *more] for body, more in pieces.items()},
+            }
+            self._pending_since = anyio.current_time()
+
     def _sync(self, body: Body) -> None:
         with self._content.borrow(body) as fd:
-            os.fdatasync(fd)
+            try:
+                self._content.shared.files.check(self._content.partial_file(body))
+                os.fdatasync(fd)  # the length is part of it
+            except OSError as error:
+                body.suspect = True
+                raise SyncFailed(error.errno, error.strerror) from error
 
     async def _distrust(self, body: Body, pieces: list[int], error: OSError) -> None:
         """After a failed fsync the cache calls lost pages clean: believe only what the disk gives back."""
         content = self._content
-        body.suspect = True
         await content.shared.work(body.restart_prefix)
-        content.shared.degrade(str(disk_fault(content.place(body), "can't be synced", error)))
+        content.shared.fault(content.place(body), "can't be synced", error)
         for piece in await content.shared.work(self._unreadable, body, pieces):
             content.lose(content.sharing(piece))
 
@@ -262,6 +295,7 @@ class PartialImage(HeldImage):
             forget_cache(fd)
         return [piece for piece in while_wanted(pieces) if not self._content.hash_piece(piece)]
 
+    @told("can't be made whole")
     async def finish(self) -> None:
         """Prove each whole file, make it a blob, and tell the index. Raises Corrupt or NoSpace; may be called again."""
         await self.flush()
@@ -290,7 +324,12 @@ class PartialImage(HeldImage):
             if body.suspect:
                 body.restart_prefix()
                 forget_cache(fd)
-            return body.matches(fd)
+            try:
+                return body.matches(fd)
+            except OSError as error:
+                if is_medium(error):
+                    return False
+                raise
 
     async def _explain(self, body: Body) -> None:
         """Find out who is to blame for a file that is not what the manifest says, and raise it."""
@@ -314,36 +353,43 @@ class PartialImage(HeldImage):
         try:
             await content.shared.work(self._move, body, path)
         except OSError as error:
-            body.suspect = True
-            fault = disk_fault(path, "can't be made whole", error)
-            content.shared.degrade(str(fault))
-            raise fault from error
+            raise content.shared.fault(path, "can't be made whole", error) from error
         body.whole = True
 
     def _move(self, body: Body, path: Path) -> None:
         if body.suspect:
             self._write_anew(body, path)
         blob = self._content.shared.layout.blob(body.digest)
-        with self._content.shared.files.borrow(path, os.O_RDWR) as fd:
-            os.fsync(fd)
-            os.fchmod(fd, 0o444)
+        self._sync(body)
         path.rename(blob)
         self._content.shared.files.forget(path)
+        blob.chmod(0o444)  # not before: read-only under its old name it could not be gone on with
 
     def _write_anew(self, body: Body, path: Path) -> None:
         fresh = path.with_name(path.name + ".fresh")
         files = self._content.shared.files
-        with files.borrow(path) as old, files.borrow(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as new:
-            offset = 0
-            for chunk in while_wanted(chunks(old, 0, body.size)):
-                if not is_blank(chunk):
-                    write_all(new, [chunk], offset)
-                offset += len(chunk)
-            os.ftruncate(new, offset)
-        fresh.rename(path)
-        files.forget(fresh)
+        try:
+            with files.borrow(path) as old, files.borrow(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC) as new:
+                self._copy(body, old, new)
+            fresh.rename(path)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+        finally:
+            files.forget(fresh)
         files.forget(path)
         body.suspect = False
+
+    def _copy(self, body: Body, old: int, new: int) -> None:
+        digest, offset = hashlib.sha256(), 0
+        for chunk in while_wanted(chunks(old, 0, body.size)):
+            digest.update(chunk)
+            if not is_blank(chunk):
+                write_all(new, [chunk], offset)
+            offset += len(chunk)
+        os.ftruncate(new, offset)
+        if digest.digest() != body.digest:
+            raise OSError(errno.EIO, "the disk gives back other bytes than it took")
 
     def _settle(self) -> None:
         """Make the new names durable, then remove the folder, which by now holds no more than the journal."""

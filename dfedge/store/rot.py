@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from dfedge.core.errors import Refused
 from dfedge.store.body import Body
 from dfedge.store.content import Content
+from dfedge.store.fault import is_medium
 from dfedge.store.layout import make_own_folder, sync_folder
 
 
@@ -24,7 +25,10 @@ class _Share:
 
 
 async def spoil(content: Content, pieces: Collection[int]) -> None:
-    """Carry through that pieces, which have left the map, are rotten. `Shared.spoiling` is held."""
+    """Carry through that pieces, which have left the map, are rotten. `Shared.spoiling` is held.
+
+    Raises OSError; to do it again then does what is left.
+    """
     rotten: dict[Body, list[int]] = {}
     for piece in sorted(pieces):
         rotten.setdefault(content.body(content.manifest.piece(piece)), []).append(piece)
@@ -64,6 +68,7 @@ async def _take_back(content: Content, body: Body) -> list[_Share]:
             if piece in share.content.holds:
                 share.content.durable.add(piece)
         content.shared.demoted(share.content.image)
+    await content.shared.work(_sync, content)
     return others
 
 
@@ -133,12 +138,14 @@ def _overlapping(content: Content, pieces: range, bad: list[tuple[int, int]]) ->
 
 
 def _is_sound(content: Content, body: Body) -> bool:
-    """Whether a blob is what its name says."""
+    """Whether a blob is what its name says. Raises OSError where that can't be told."""
     try:
         with content.borrow(body) as fd:
             return body.matches(fd)
-    except OSError:
-        return False
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) or is_medium(error):
+            return False
+        raise
     finally:
         body.restart_prefix()
 
@@ -148,6 +155,8 @@ def _demote(content: Content, body: Body, others: list[_Share]) -> list[_Share] 
     blob = content.shared.layout.blob(body.digest)
     linked: list[_Share] = []
     _make_folder(content)
+    if not content.journal.exists():
+        content.journal.rewrite(())
     try:
         blob.chmod(0o600)
         linked += [share for share in others if _link(blob, share)]
@@ -156,11 +165,12 @@ def _demote(content: Content, body: Body, others: list[_Share]) -> list[_Share] 
         return None
     finally:
         content.shared.files.forget(blob)
-    if not content.journal.exists():
-        content.journal.rewrite(())
+    return linked
+
+
+def _sync(content: Content) -> None:
     for folder in (content.folder, content.shared.layout.partial, content.shared.layout.blobs):
         sync_folder(folder)
-    return linked
 
 
 def _link(blob: os.PathLike[str], share: _Share) -> bool:

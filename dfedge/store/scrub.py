@@ -11,8 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from dfedge.core.errors import DfedgeError
 from dfedge.core.seams import ImageId
 from dfedge.store.content import Content
+from dfedge.store.fault import told
 from dfedge.store.held import Before, Checked, HeldImage
 from dfedge.store.idle import be_idle
 from dfedge.store.layout import write_synced
@@ -71,19 +73,26 @@ class Scrubber:
         images: Callable[[], Sequence[ImageId]],
         open_image: Callable[[ImageId], tuple[HeldImage, Content] | None],
         is_first: Callable[[ImageId, bytes], bool],
+        fault: Callable[[str, OSError], DfedgeError],
     ) -> None:
-        """`is_first` says whether an image is the first of those that have a file: it is read as part of that one."""
+        """`is_first` says whether an image is the first of those that have a file: it is read as part of that one.
+
+        `fault` is told of what the disk did, and says what a user is told.
+        """
         self._path = path
         self._now = now
         self._images = images
         self._open = open_image
         self._is_first = is_first
+        self.fault = fault
         self.state = _read(path)
 
+    @told("can't be scrubbed")
     async def slice(self, share: float, before: Before) -> Slice:
         """Read the next `share` (0.0 to 1.0) of the store; `before` is awaited for each piece.
 
-        Raises OSError if the state can't be written; then the same slice comes again.
+        Raises NoSpace, Busy or Corrupt where the disk fails; if only the state could not be written, the same slice
+        comes again after a restart.
         """
         left = max(1, math.ceil(self._total() * share))
         pieces = nbytes = bad = 0
@@ -100,8 +109,9 @@ class Scrubber:
         write_synced(self._path, json.dumps(asdict(self.state)).encode())
         return Slice(pieces, nbytes, bad, round_done=at is None)
 
+    @told("can't be read")
     async def image(self, image: ImageId, before: Before) -> Checked:
-        """Read all of one image, whoever else has its files."""
+        """Read all of one image, whoever else has its files. Raises Busy or Corrupt where the disk fails."""
         opened = self._open(image)
         if opened is None:
             return Checked(0, 0, ())

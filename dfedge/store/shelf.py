@@ -12,6 +12,7 @@ from typing import Final
 
 from dfedge.core.image.manifest import Manifest, image_id
 from dfedge.core.seams import ImageId
+from dfedge.store.fault import is_medium
 from dfedge.store.layout import sync_folder, write_synced
 
 log = logging.getLogger("dfedge.store")
@@ -35,6 +36,10 @@ class Shelf:
         """The images whose manifest is here."""
         return set(self._named(_SUFFIX))
 
+    def has(self, image: ImageId) -> bool:
+        """Whether the manifest of an image is here."""
+        return self._path(image, _SUFFIX).exists()
+
     def pinned(self) -> set[ImageId]:
         """The images that must not be evicted."""
         return set(self._named(".pin"))
@@ -51,7 +56,8 @@ class Shelf:
         images = {image.hex() for image in self.images()}
         for path in list(self._folder.iterdir()):
             if path.name.endswith(".tmp") or path.name.partition(".")[0] not in images:
-                path.unlink()
+                with suppress(OSError):  # a disk that takes no writes still gives what it has
+                    path.unlink()
 
     def write(self, image: ImageId, raw: bytes, signature: bytes, signer: str) -> None:
         """Make an image exist, for good. Raises OSError."""
@@ -62,7 +68,10 @@ class Shelf:
         sync_folder(self._folder)
 
     def read(self, image: ImageId) -> tuple[Manifest, bytes, bytes] | None:
-        """The manifest, its bytes and its signature file; none where they are not here or not as written."""
+        """The manifest, its bytes and its signature file; none where they are not here or not as written.
+
+        Raises OSError where they can't be read just now.
+        """
         found = self._cache.get(image)
         if found is not None:
             self._cache.move_to_end(image)
@@ -75,9 +84,12 @@ class Shelf:
             found = Manifest.decode(raw), raw, signature
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (ValueError, OSError) as error:
+            if isinstance(error, OSError) and not is_medium(error):
+                raise
             log.error("manifest rotten image=%s removed=yes; fetch the image again", image.hex())
-            self.remove(image)
+            with suppress(OSError):
+                self.remove(image)
             return None
         self._cache[image] = found
         while len(self._cache) > CACHED:

@@ -12,16 +12,17 @@ from weakref import WeakValueDictionary
 
 import anyio
 
-from dfedge.core.errors import Corrupt, NotFound, Refused
+from dfedge.core.errors import Corrupt, DfedgeError, NotFound, Refused
 from dfedge.core.image.manifest import Manifest, image_id
 from dfedge.core.seams import ImageId
 from dfedge.core.units import short_digest
-from dfedge.store.catalogue import Catalogue, StoredImage
+from dfedge.store.catalogue import Catalogue, StoredImage, sweep
 from dfedge.store.clearing import Cleared, Clearing
 from dfedge.store.content import MARK, Content, Shared
 from dfedge.store.descriptor import Descriptors
 from dfedge.store.eviction import NOTHING, USUAL, Evicted, Eviction, Room, Watermarks
-from dfedge.store.fault import disk_fault
+from dfedge.store.fault import disk_fault, told
+from dfedge.store.health import Health
 from dfedge.store.held import HeldImage
 from dfedge.store.housekeeping import Housekeeping
 from dfedge.store.ingest import Stage, check_all_there
@@ -69,9 +70,11 @@ class Store:
         self._lock = lock
         self._catalogue = Catalogue(layout, now)
         self._partials: dict[ImageId, PartialImage] = {}
-        self._housekeeping = Housekeeping(self._partials.values, self._catalogue.write_uses)
+        self._health = Health(layout.state, self._in_doubt, self._tidy)
+        self._housekeeping = Housekeeping(self._partials.values, self._catalogue.write_uses, self._health)
         self._shared = Shared(
-            layout, Descriptors(), Workers(), anyio.CapacityLimiter(LONG_JOBS), self._degrade, self._housekeeping.wake,
+            layout, Descriptors(), Workers(), anyio.CapacityLimiter(LONG_JOBS), self._health.fail,
+            self._housekeeping.wake,
             self._completed, self._demoted, self._sharers, self._lost, self._rotted, anyio.Lock(),
         )  # fmt: skip
         self._clearing = Clearing(
@@ -84,9 +87,14 @@ class Store:
         self._held_bytes: dict[ImageId, int] = {}  # of partial images, as last seen
         self._stages: set[Stage] = set()
         self._leases: dict[ImageId, Counter[str]] = {}
-        self._degraded: str | None = None
         self._watchers: list[RotWatcher] = []
-        self.scrubber = Scrubber(layout.scrub, now, lambda: list(self._catalogue.rows), self._peek, self._is_first)
+        self.scrubber = Scrubber(
+            layout.scrub, now, lambda: list(self._catalogue.rows), self._peek, self._is_first, self.fault,
+        )  # fmt: skip
+        self._now = now
+        self._unmarked: dict[ImageId, float] = {}  # spoilt, and the disk did not let us write it down
+        self._usage: Usage | None = None
+        self._make_durable()
         self._look_at_partials()
 
     @classmethod
@@ -101,28 +109,56 @@ class Store:
         """Open the store, and clear away what a killed agent left half done.
 
         `quota` is the most it may hold and `keep_free` what it leaves on the disk, in bytes; `now` tells seconds since
-        1970. Raises Busy where another agent has it, Refused where the folder is not ours alone.
+        1970. Raises Busy where another agent has it, Refused where the folder is not ours alone, NoSpace, Corrupt.
         """
         layout = Layout(state_dir)
-        layout.prepare()
-        lock = StateLock.acquire(layout.lock)
         try:
-            for stage in layout.partial.glob(STAGE_PREFIX + "*"):
-                shutil.rmtree(stage)
-            return cls(layout, lock, Limits(quota, keep_free, watermarks), now)
-        except BaseException:
-            lock.release()
-            raise
+            layout.prepare()
+            lock = StateLock.acquire(layout.lock)
+            try:
+                return cls(layout, lock, Limits(quota, keep_free, watermarks), now)
+            except BaseException:
+                lock.release()
+                raise
+        except OSError as error:
+            raise disk_fault(state_dir, "can't be opened", error) from error
+
+    def _make_durable(self) -> None:
+        """What a killed agent renamed and did not sync must not go in a power cut, now that we build on it."""
+        try:
+            self._layout.sync()
+        except OSError as error:
+            self.fault("can't be synced", error)
 
     def _look_at_partials(self) -> None:
         for row in list(self._catalogue.rows.values()):
             if row.image in self._catalogue.damaged:
-                make_own_folder(self._layout.partial_image(row.image))
-                self._layout.partial_image(row.image).joinpath(MARK).touch(0o600)
+                self._mark(row.image)
                 log.error("files gone image=%s", row.label)
             if not row.complete:
-                with suppress(NotFound):  # a manifest that has rotted is dropped
-                    self._content(row.image)
+                self._readable(row.image)
+
+    def _in_doubt(self) -> bool:
+        return any(partial.in_doubt for partial in self._partials.values())
+
+    async def _tidy(self) -> None:
+        """Clear away what a failing disk kept, and do what it refused."""
+        for image in list(self._unmarked):
+            self._mark(image)
+        for content in list(self._contents.values()):
+            if content.rotten:
+                with suppress(DfedgeError):
+                    await self.open_image(content.image).spoil(())
+        async with self._admission:  # so nothing is half published or half removed
+            try:
+                left = self._catalogue.leftovers({stage.name for stage in self._stages})
+                await self._shared.work(sweep, left)
+            except OSError as error:
+                self.fault("can't be cleared", error)
+
+    def fault(self, doing: str, error: OSError) -> DfedgeError:
+        """Note that the disk failed; returns what a user is told."""
+        return self._shared.fault(Path(error.filename or self._layout.state), doing, error)
 
     async def run(self) -> None:
         """Keep house until cancelled: end windows in time, write uses down."""
@@ -143,11 +179,17 @@ class Store:
     @property
     def degraded(self) -> str | None:
         """Why this disk is not to be relied on; none where it is."""
-        return self._degraded
+        return self._health.reason
 
     def usage(self) -> Usage:
-        """What the disk and the store hold and may hold."""
-        return self._clearing.usage()
+        """What the disk and the store hold and may hold; as last seen where the disk doesn't tell. Raises Corrupt."""
+        try:
+            self._usage = self._clearing.usage()
+        except OSError as error:
+            fault = self.fault("can't be read", error)
+            if self._usage is None:
+                raise fault from error
+        return self._usage
 
     def images(self) -> list[StoredImage]:
         """All images that are here, whole or in part, by name and version."""
@@ -170,13 +212,19 @@ class Store:
         return size if self._catalogue.rows[image].complete else self._held_bytes.get(image, 0)
 
     def manifest_files(self, image: ImageId) -> tuple[bytes, bytes] | None:
-        """The manifest's bytes and its signature file; none where the image is not here."""
-        found = self._catalogue.shelf.read(image) if image in self._catalogue.rows else None
+        """The manifest's bytes and its signature file; none where the image is not here. Raises Busy, Corrupt."""
+        found = self._read(image) if image in self._catalogue.rows else None
         return found[1:] if found else None
 
+    def _read(self, image: ImageId) -> tuple[Manifest, bytes, bytes] | None:
+        try:
+            return self._catalogue.shelf.read(image)
+        except OSError as error:
+            raise self.fault("can't be read", error) from error
+
     def manifest(self, image: ImageId) -> Manifest:
-        """What an image is. Raises NotFound."""
-        found = self._catalogue.shelf.read(self._known(image))
+        """What an image is. Raises NotFound; Busy or Corrupt where it can't be read just now."""
+        found = self._read(self._known(image))
         if found is None:
             self._catalogue.drop(image)
             raise NotFound(f"{short_digest(image)}: its manifest has rotted on this disk", hint="dfedge ls")
@@ -188,10 +236,16 @@ class Store:
         return image
 
     def open_image(self, image: ImageId) -> HeldImage:
-        """The image as all see it who read it: one object, as long as anybody has it. Raises NotFound."""
+        """The image as all see it who read it: one object, as long as anybody has it.
+
+        Raises NotFound; Busy or Corrupt where it can't be read just now.
+        """
         held: HeldImage | None = self._partials.get(image) or self._held.get(image)
         if held is None:
-            held = self._held[image] = HeldImage(self._content(image))
+            try:
+                held = self._held[image] = HeldImage(self._content(image))
+            except OSError as error:
+                raise self.fault("can't be read", error) from error
         self._recent[image] = held
         self._recent.move_to_end(image)
         while len(self._recent) > RECENT:
@@ -210,6 +264,7 @@ class Store:
                 self._miss(content)
         return content
 
+    @told("can't be written")
     async def begin(self, manifest: Manifest, raw: bytes, signature: bytes, signer: str) -> PartialImage:
         """Begin or resume the fetch of an image; `raw` is its manifest as signed. One object per image.
 
@@ -237,9 +292,9 @@ class Store:
             except BaseException as error:
                 if not known:
                     with anyio.CancelScope(shield=True):
-                        await self._clearing.evict(image)
+                        await self._take_back(image)
                 if isinstance(error, OSError):
-                    raise disk_fault(self._layout.manifests, "can't be written", error) from error
+                    raise self._shared.fault(self._layout.manifests, "can't be written", error) from error
                 raise
             self._contents[image] = content
             self._catalogue.set_complete(image, content.complete)
@@ -262,8 +317,17 @@ class Store:
         resumed = await self._shared.work(content.yet_to_take)
         await self._clearing.make_room(label, need, reuses, spare=content.image, resumed=resumed)
 
+    async def _take_back(self, image: ImageId) -> None:
+        """Remove what was begun; what a failing disk keeps of it goes at the next start, or with `collect`."""
+        try:
+            await self._clearing.evict(image)
+        except OSError as error:
+            self._catalogue.drop(image)
+            self.fault("can't be cleared away", error)
+
     async def _completed(self, image: ImageId) -> None:
         self._catalogue.set_complete(image, True)
+        self._unmarked.pop(image, None)
         partial = self._partials.pop(image, None)
         if partial is not None:
             self._recent[image] = self._held[image] = partial
@@ -279,6 +343,7 @@ class Store:
         self._held_bytes[content.image] = content.held_bytes
         if content.complete and content.image not in self._partials:  # else its fetch finds that out
             self._catalogue.set_complete(content.image, True)
+            self._unmarked.pop(content.image, None)
             async with content.moving:
                 await self._shared.work(_remove_folder, content.folder)
             for watcher in self._watchers:
@@ -291,8 +356,9 @@ class Store:
         found = []
         for other in self._catalogue.index.images_with(digest):
             if other != image and other in self._catalogue.rows:
-                with suppress(NotFound, Corrupt):  # a manifest that has rotted too
-                    found.append(self._content(other))
+                content = self._readable(other)
+                if content is not None:
+                    found.append(content)
         return found
 
     def _is_first(self, image: ImageId, digest: bytes) -> bool:
@@ -314,11 +380,24 @@ class Store:
 
     def _miss(self, content: Content) -> None:
         """A file of an image that was whole is gone, or has another size."""
-        make_own_folder(content.folder)
-        content.mark.touch(0o600)
+        self._mark(content.image)
         for body in content.bodies:
             if not body.whole:
                 self._rotted(content.image, body.label, sum(piece not in content.holds for piece in body.pieces()))
+
+    def _mark(self, image: ImageId) -> None:
+        """Write down that an image was whole here; where the disk takes no writes, when it does again."""
+        folder = self._layout.partial_image(image)
+        self._unmarked.setdefault(image, self._now())
+        try:
+            make_own_folder(folder)
+            folder.joinpath(MARK).touch(0o600)
+        except OSError as error:
+            self.fault("can't be written", error)
+        except DfedgeError as error:
+            self._health.fail(str(error))
+        else:
+            del self._unmarked[image]
 
     def watch(self, watcher: RotWatcher) -> None:
         """Have somebody told of what rots, on the event loop, as long as the store is open."""
@@ -328,23 +407,38 @@ class Store:
         """Images that were whole here until some of them rotted, and since when, in seconds since 1970."""
         found = {}
         for row in self._catalogue.rows.values():
-            if not row.complete:
-                with suppress(FileNotFoundError):
-                    found[row.image] = self._layout.partial_image(row.image).joinpath(MARK).stat().st_mtime
+            if row.complete:
+                continue
+            try:
+                found[row.image] = self._layout.partial_image(row.image).joinpath(MARK).stat().st_mtime
+            except FileNotFoundError:
+                if row.image in self._unmarked:
+                    found[row.image] = self._unmarked[row.image]
+            except OSError as error:
+                self.fault("can't be read", error)
         return found
 
     def _peek(self, image: ImageId) -> tuple[HeldImage, Content] | None:
-        """An image to read it over; that is no use of it."""
-        try:
-            held: HeldImage | None = self._partials.get(image) or self._held.get(image)
-            content = self._content(image)
-            if held is None:
-                held = self._held[image] = HeldImage(content)
-        except NotFound:
+        """An image to read it over; that is no use of it. None where its manifest can't be read."""
+        content = self._readable(image)
+        if content is None:
             return None
-        else:
-            return held, content
+        held: HeldImage | None = self._partials.get(image) or self._held.get(image)
+        if held is None:
+            held = self._held[image] = HeldImage(content)
+        return held, content
 
+    def _readable(self, image: ImageId) -> Content | None:
+        """What is held of an image; none where its manifest has rotted or can't be read just now."""
+        try:
+            return self._content(image)
+        except OSError as error:
+            self.fault("can't be read", error)
+        except DfedgeError:
+            pass
+        return None
+
+    @told("can't be written")
     async def stage(self, total_bytes: int, files: int = 1) -> Stage:
         """Begin to take in files of about `total_bytes` to be published. Raises NoSpace before anything is written."""
         async with self._admission:
@@ -355,6 +449,7 @@ class Store:
             self._stages.add(stage)
             return stage
 
+    @told("can't be written")
     async def _grow(self, nbytes: int) -> None:
         async with self._admission:
             await self._clearing.make_room("what is published", Room(nbytes))
@@ -368,17 +463,30 @@ class Store:
             self._catalogue.refuse_other(image, manifest, signer)
             check_all_there(stage, manifest, self._shared)
             with anyio.CancelScope(shield=True):
+                known = image in self._catalogue.rows
                 try:
                     await self._shared.work(stage.install)
                     await self._shared.work(sync_folder, self._layout.blobs)
-                    if image not in self._catalogue.rows:
+                    if not known:
                         await self._shared.work(self._catalogue.shelf.write, image, raw, signature, signer)
                         self._catalogue.add(image, manifest, signer)
                 except OSError as error:
-                    raise disk_fault(self._layout.blobs, "can't be written", error) from error
+                    fault = self._shared.fault(self._layout.blobs, "can't be written", error)
+                    if not known:
+                        await self._take_back(image)
+                        await self._unused(stage.installed)
+                    raise fault from error
                 self._content(image).adopt_blobs()
                 self._catalogue.set_complete(image, self._content(image).complete)
 
+    async def _unused(self, digests: Collection[bytes]) -> None:
+        """Remove blobs that came with a publishing which failed, unless an image has them by now."""
+        unused = [digest for digest in digests if not self._catalogue.index.images_with(digest)]
+        with suppress(OSError):
+            for digest in unused:
+                await self._shared.work(self._layout.blob(digest).unlink)
+
+    @told("can't be removed")
     async def remove(self, image: ImageId) -> int:
         """Remove an image; returns the bytes freed. Raises NotFound, or Refused if it is pinned or in use."""
         async with self._admission:
@@ -388,7 +496,7 @@ class Store:
         content = self._contents.pop(image, None)
         if content is not None:
             content.lose(list(content.holds))
-        for known in (self._partials, self._held, self._recent, self._held_bytes):
+        for known in (self._partials, self._held, self._recent, self._held_bytes, self._unmarked):
             known.pop(image, None)
 
     async def pin(self, image: ImageId) -> None:
@@ -399,6 +507,7 @@ class Store:
         """Let an image be evicted again. Raises NotFound."""
         await self._set_pin(image, False)
 
+    @told("can't be written")
     async def _set_pin(self, image: ImageId, pinned: bool) -> None:
         async with self._admission:
             if self._catalogue.rows[self._known(image)].pinned != pinned:
@@ -427,11 +536,13 @@ class Store:
     def _why_in_use(self, image: ImageId) -> str:
         return next((why for why, count in self._leases.get(image, Counter()).items() if count), "")
 
+    @told("can't be cleared")
     async def collect(self, dry_run: bool) -> Cleared:
         """Remove what belongs to no image, and evict until quota and keep_free hold; returns what goes and why."""
         async with self._admission:
             return await self._clearing.collect(dry_run)
 
+    @told("can't be cleared")
     async def relieve(self) -> tuple[Eviction, ...]:
         """Give back what others need of the disk; returns what went. To be called every few seconds.
 
@@ -456,11 +567,13 @@ class Store:
         """What went since the start."""
         return self._clearing.evicted
 
+    @told("can't be read")
     async def verify(self, image: ImageId | None, on_progress: Progress = lambda _done, _total: None) -> VerifyReport:
         """Hash all held pieces of an image, or of every one, from disk; what has rotted leaves its map at once."""
         wanted = list(self._catalogue.rows) if image is None else [image]
         return await verify(wanted, self.open_image, self._shared.workers, on_progress)
 
+    @told("can't be read")
     async def output(self, image: ImageId, file_index: int, fd: int) -> None:
         """Write a whole file of an image into an open descriptor, and sync it. Every piece is proven by then.
 
@@ -492,9 +605,6 @@ class Store:
     def _use(self, image: ImageId) -> None:
         if self._catalogue.used(image):
             self._housekeeping.note_use()
-
-    def _degrade(self, reason: str) -> None:
-        self._degraded = self._degraded or reason
 
 
 def _remove_folder(folder: Path) -> None:

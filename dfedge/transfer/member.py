@@ -26,6 +26,7 @@ class Member:
     join: m.Join | None = None  # what the peer joined with, and has shown since
     late: list[m.Message] = field(default_factory=list)  # what it said before we took part; bounded by its pieces
     phase_in: Membership = Membership.OUT  # what the peer may say
+    left: bool = False  # we left, and the peer's own Leave is still to come: what it joined with is over
 
 
 class Handles:
@@ -80,6 +81,7 @@ class Handles:
         if member.theirs is not None:
             del self._by_theirs[member.theirs]
         member.theirs = member.join = None
+        member.left = False
         member.late.clear()
         self._drop_if_empty(member)
 

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import anyio
 import anyio.abc
 
-from dfedge.core.errors import DfedgeError, ProtocolError
+from dfedge.core.errors import Busy, DfedgeError, ProtocolError
 from dfedge.core.seams import Allowance
 from dfedge.core.wire.frame import Frame, Kind
 from dfedge.transfer.channel import MAX_UNREAD, BulkChannel
@@ -162,10 +162,10 @@ class Uplink:
         return False
 
     async def _prove(self, served: Served, piece: int) -> None:
-        good = False
+        good: bool | None = None
         try:
             good = await served.store.prove(piece)
-        except DfedgeError as error:
+        except DfedgeError as error:  # it can't be told now, which says nothing against the piece
             log.warning("read failed piece=%d error=%s", piece, error)
         finally:
             self._proving.discard((id(served), piece))
@@ -173,7 +173,8 @@ class Uplink:
             self._proven.setdefault(id(served), set()).add(piece)
         else:
             self._reject_piece(served, piece)
-            served.on_rotten(piece)
+            if good is False:
+                served.on_rotten(piece)
         self.pump()
 
     def forget(self, served: Served) -> None:
@@ -203,7 +204,8 @@ class Uplink:
         except DfedgeError as error:
             log.warning("read failed piece=%d error=%s", header.piece, error)
             line.reject(header)
-            served.on_rotten(header.piece)
+            if not isinstance(error, Busy):  # out of descriptors, and not of the piece
+                served.on_rotten(header.piece)
             return
         block = Frame(Kind.BLOCK, header.handle, header.request, header.piece, header.offset, header.length)
         line.bulk.send(block, data)

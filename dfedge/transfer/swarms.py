@@ -135,7 +135,7 @@ class Swarms:
         self._tasks.start_soon(self._run_drive, drive, scope)
         for handles in self._handles.values():
             member = handles.find(image)
-            if member is not None and member.join is not None:
+            if member is not None and member.join is not None and not member.left:
                 self._admit(drive, handles, member)
         return drive
 
@@ -188,6 +188,7 @@ class Swarms:
         drive.remove(member)
         if member.ours is not None:
             member.connection.send(m.Leave(member.ours))
+            member.left = member.theirs is not None
             handles.leave(member)
 
     # What peers say (Members).
@@ -281,17 +282,22 @@ class Swarms:
         member = handles.theirs(handle)
         member.phase_in = advance(member.phase_in, message)
         drive = self._drives.get(member.image)
-        if drive is not None:
+        answers = member.left  # it answers our Leave, and we may have joined again since
+        if drive is not None and not answers:
             drive.remove(member)
             if member.ours is not None:
                 connection.send(m.Leave(member.ours))
                 handles.leave(member)
         handles.left(member)
+        if drive is not None and answers and not drive.swarm.complete:
+            self._join(drive, connection)
 
     def _on_member(self, connection: Connection, handle: int, message: m.Message) -> None:
         member = self._handles[connection.id].theirs(handle)
         member.phase_in = advance(member.phase_in, message)
         drive = self._drives.get(member.image)
+        if member.left:
+            return  # said before it knew that we left
         if drive is not None:
             self._tell(drive, member, message)
         elif len(member.late) < MAX_LATE:

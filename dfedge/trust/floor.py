@@ -43,6 +43,8 @@ class Floors:
         self._folder = folder
         self._generation = generation
         self._floors = floors
+        self._kept = True  # what is in memory is in a file
+        self._sure = False  # that file would be there after a power cut too
         self.broken = broken
         """Whether there were files and none could be read: the floors have started anew."""
 
@@ -73,15 +75,19 @@ class Floors:
         return self.raise_all({name: floor})
 
     def raise_all(self, floors: dict[str, Floor]) -> bool:
-        """Raise several floors in one write."""
+        """Raise several floors in one write; also writes what an earlier one could not. Raises as `raise_to`."""
         higher = {name: floor for name, floor in floors.items() if floor > self.get(name)}
-        if not higher:
+        if not higher and self._kept:
             return False
         self._floors |= higher
+        self._kept = False
         self._write()
-        return True
+        self._kept = True
+        return bool(higher)
 
     def _write(self) -> None:
+        if not self._sure:
+            self._make_sure()
         generation = self._generation + 1
         path = self._folder / FILES[generation % 2]
         data = encode_floors(generation, self._floors)
@@ -96,6 +102,21 @@ class Floors:
         except OSError as error:
             raise file.told(error, path) from error
         self._generation = generation
+
+    def _make_sure(self) -> None:
+        """Sync what an earlier process may have left unsynced, before its other file is written over."""
+        newest = self._folder / FILES[self._generation % 2]
+        try:
+            if self._generation:
+                fd = os.open(newest, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+                file.sync_folder(self._folder)
+        except OSError as error:
+            raise file.told(error, newest) from error
+        self._sure = True
 
 
 def encode_floors(generation: int, floors: dict[str, Floor]) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from dfedge.core.errors import DfedgeError, NotFound, Untrusted
 from dfedge.core.image.manifest import Manifest, image_id
@@ -22,6 +23,9 @@ from dfedge.trust.signature import Namespace, verify
 asyncssh_lean()
 
 import asyncssh  # noqa: E402
+
+FLOORS: Final = "floors"
+_WRITE: Final = "write "  # of a warning: what could not be written
 
 
 class NodeTrust:
@@ -63,14 +67,14 @@ class NodeTrust:
     def _catch_up(self) -> None:
         """Bring the floors up to what the files say; say so where the files are behind the floors."""
         if self._floors.broken:
-            self._warn("floors", f"{self._trust}: both floors files were broken, started anew from the build time")
+            self._warn(FLOORS, f"{self._trust}: both floors files were broken, started anew from the build time")
         held = self._held
         files = {ROOT: (root_floor(self.fleet), held.root.version), REVOCATION: (self._floor, held.revocation.sequence)}
         for name, (floor, number) in files.items():
             seen = self._floors.get(floor)[1]
             if number < seen:
                 self._warn(name, f"{self._trust}/{name}: number {number}, this node has seen {seen}; was it put back?")
-        self._keep("floors", lambda: self._floors.raise_all({floor: (0, number) for floor, number in files.values()}))
+        self._keep(FLOORS, lambda: self._floors.raise_all({floor: (0, number) for floor, number in files.values()}))
         self._proven(max(held.record.issued, held.root.made, held.revocation.issued), keep=True)
 
     @property
@@ -103,6 +107,18 @@ class NodeTrust:
     def warnings(self) -> tuple[str, ...]:
         """What an operator should know: floors lost, files behind their floors, a disk that takes no writes."""
         return tuple(self._warnings.values())
+
+    @property
+    def unkept(self) -> str:
+        """Why something we learned is not on disk yet; empty where all is."""
+        return next((self._warnings[what] for what in self._warnings if what.startswith(_WRITE)), "")
+
+    def keep_again(self) -> None:
+        """Write again what the disk refused. With nothing refused it does nothing."""
+        if _WRITE + REVOCATION in self._warnings:
+            self._keep(REVOCATION, lambda: file.write(self._trust / REVOCATION, self._revocation_data))
+        if _WRITE + FLOORS in self._warnings:
+            self._keep(FLOORS, lambda: self._floors.raise_all({}))
 
     @property
     def floors(self) -> Floors:
@@ -159,7 +175,7 @@ class NodeTrust:
         if revocation.sequence <= seen and not behind:
             return False
         self._keep(REVOCATION, lambda: file.write(self._trust / REVOCATION, data))
-        self._keep("floors", lambda: self._floors.raise_to(self._floor, (0, revocation.sequence)))
+        self._keep(FLOORS, lambda: self._floors.raise_to(self._floor, (0, revocation.sequence)))
         self._revocation, self._revocation_data = revocation, data
         self._proven(revocation.issued, keep=True)
         return True
@@ -186,16 +202,16 @@ class NodeTrust:
         return signer.name
 
     def _proven(self, when: int, *, keep: bool) -> None:
-        self._keep("floors", lambda: self._clock.proven(when, keep=keep))
+        self._keep(FLOORS, lambda: self._clock.proven(when, keep=keep))
 
     def _keep(self, what: str, write: Callable[[], object]) -> None:
         """A disk that takes no writes must not make us refuse honest peers or forget what we just learned."""
         try:
             write()
         except DfedgeError as error:
-            self._warn(f"write {what}", str(error))
+            self._warn(_WRITE + what, str(error))
         else:
-            self._warnings.pop(f"write {what}", None)
+            self._warnings.pop(_WRITE + what, None)
 
     def _warn(self, what: str, text: str) -> None:
         self._warnings[what] = text

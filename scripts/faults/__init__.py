@@ -1,1 +1,1 @@
-"""Faults put into real nodes, one script each: what is injected, what is expected, what was found."""
+"""Faults put into real nodes: what is injected, what is expected, what was found."""

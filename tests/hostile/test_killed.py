@@ -7,7 +7,6 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
 from fleet import Board, Fleet, until
 
 MIB = 1024 * 1024
@@ -54,12 +53,6 @@ def _kill_gets(tmp_path: Path, rounds: int) -> None:
 
 def test_an_agent_killed_while_it_fetches_shows_nothing_wrong(tmp_path: Path) -> None:
     _kill_gets(tmp_path, 4)
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1800)
-def test_two_hundred_kills_show_nothing_wrong(tmp_path: Path) -> None:
-    _kill_gets(tmp_path, 200)
 
 
 def test_an_agent_killed_while_it_publishes_has_the_image_whole_or_not_at_all(tmp_path: Path) -> None:

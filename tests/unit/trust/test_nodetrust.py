@@ -1,5 +1,6 @@
 """What a node believes: its own credentials, its peers' records, revocations and manifests."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -237,3 +238,23 @@ def test_nothing_in_the_state_dir_is_readable_by_others(node: MakeNode, tmp_path
         os.umask(old)
     for path in state(tmp_path).rglob("*"):
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path
+
+
+def test_what_a_full_disk_did_not_take_is_written_when_it_is_well(
+    node: MakeNode, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust, revoked = node("kiosk-01"), node("kiosk-02").own_id
+    signed = revoke(folder, "kiosk-02", now=MADE).signed
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", _fail_full)
+        assert trust.accept_revocation(signed)
+        assert "no space left" in trust.unkept
+        trust.keep_again()
+        assert trust.unkept
+    trust.keep_again()
+    assert not trust.unkept
+    assert NodeTrust.open(state(tmp_path), wall=lambda: float(MADE + DAY)).is_revoked(revoked)
+
+
+def _fail_full(_fd: int) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
