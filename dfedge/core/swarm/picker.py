@@ -12,6 +12,7 @@ from dfedge.core.swarm.peer import Peer, Request
 from dfedge.core.swarm.policy import Policy
 from dfedge.core.swarm.rarity import Rarity
 
+_SMALL: Final = 16384  # pieces up to which ANDing two maps costs less than keeping a heap for each peer
 _REFILL: Final = 64  # candidates taken from the buckets at a time: the maps are ANDed once for so many pieces
 _MOST_READY: Final = 2048  # candidates kept per peer; beyond, the buckets know them
 _PIECE: Final = (1 << 32) - 1
@@ -42,6 +43,7 @@ class Picker:
         self._moves: dict[int, int] = {}  # last pieces that moved: each waits twice as long to move again
         self._pieces_out = 0  # asked, bytes still to come, no probes
         self._bytes_out = 0
+        self._small = holds.count <= _SMALL
         self.service_s = 0.0  # usual time from asking to proof; 0.0 before the first
 
     def refresh(self, peer: Peer) -> None:
@@ -51,6 +53,9 @@ class Picker:
 
     def offer(self, peer: Peer, pieces: Iterable[int]) -> None:
         """A peer shows these too."""
+        if self._small:
+            peer.more = True
+            return
         for piece in pieces:
             if self._rarity.is_wanted(piece):
                 self._push(peer, piece)
@@ -194,7 +199,9 @@ class Picker:
         return True
 
     def _push(self, peer: Peer, piece: int) -> None:
-        if len(peer.ready) >= _MOST_READY:
+        if self._small:
+            peer.more = True
+        elif len(peer.ready) >= _MOST_READY:
             self.refresh(peer)
         elif piece not in peer.spoilt:
             heappush(peer.ready, self._pack(piece))
@@ -205,6 +212,8 @@ class Picker:
     def _next(self, peer: Peer) -> int | None:
         """The rarest piece to ask a peer for; taken off its heap."""
         ready, rarity = peer.ready, self._rarity
+        if self._small:
+            return self._pick(peer)
         while True:
             while ready:
                 entry = heappop(ready)
@@ -228,6 +237,19 @@ class Picker:
             heapify(ready)
             if not ready:
                 return None
+
+    def _pick(self, peer: Peer) -> int | None:
+        """The same for an image of few pieces: straight from the buckets."""
+        if not peer.more or not self._rarity.wanted:
+            return None
+        shown = peer.shown.encode()
+        piece = self._rarity.pick(shown, self._rng)
+        if piece is None:
+            peer.more = False
+        elif piece in peer.spoilt or piece in peer.asked:
+            found = self._rarity.rarest(shown, len(peer.spoilt) + len(peer.asked) + 1, self._rng)
+            return next((each for each in found if each not in peer.spoilt and each not in peer.asked), None)
+        return piece
 
     def _ask(self, peer: Peer, piece: int, now: float, out: list[Action], reason: str, probe: bool = False) -> None:
         request = Request(self._piece_bytes(piece), now, probe)

@@ -96,6 +96,10 @@ class Swarm:
             if (sender := self.peers.get(event.peer)) is not None:
                 self._picker.received(sender, event.piece, event.nbytes, now, out)
             return out
+        if isinstance(event, Shown):  # once a piece and peer
+            if (peer := self.peers.get(event.peer)) is not None:
+                self._shown(peer, event.pieces, event.complete, now, out)
+            return out
         if isinstance(event, Tick):
             self._tick(now, out)
             return out
@@ -117,14 +121,12 @@ class Swarm:
 
     def _of_peer(
         self,
-        event: Left | Shown | Withdrawn | Choked | Unchoked | Rejected | Spoiled,
+        event: Left | Withdrawn | Choked | Unchoked | Rejected | Spoiled,
         peer: Peer,
         now: float,
         out: list[Action],
     ) -> None:
         match event:
-            case Shown(_, pieces, complete):
-                self._shown(peer, pieces, complete, now, out)
             case Unchoked():
                 peer.choked_by = False
                 self._picker.fill(peer, now, out)
@@ -195,18 +197,28 @@ class Swarm:
         self._steer(now, out)
 
     def _shown(self, peer: Peer, pieces: tuple[int, ...], complete: bool, now: float, out: list[Action]) -> None:
-        news = [piece for piece in dict.fromkeys(pieces) if piece not in peer.shown]
-        for piece in news:
-            peer.refused.discard(piece)
-            peer.shown.add(piece)
-            self._rarity.more(piece)
-            if self._seeding is not None:
+        shown = peer.shown
+        news = []
+        held = len(shown)
+        for piece in pieces:
+            shown.add(piece)
+            if len(shown) != held:
+                held += 1
+                news.append(piece)
+        if peer.refused:
+            peer.refused.difference_update(news)
+        if self._seeding is None:
+            self._rarity.more_each(news)
+        else:
+            for piece in news:
+                self._rarity.more(piece)
                 self._seeding.has(peer, piece, now)
-        complete = complete or peer.shown.complete
+        complete = complete or shown.complete
         if complete != peer.complete:
             peer.complete = complete
             self._choker.settle(out)
-        self._steer(now, out)
+        if self._seeding is not None:
+            self._steer(now, out)
         if not self.complete:
             self._picker.offer(peer, news)
             self._picker.ask_on(peer, now, out)
@@ -235,7 +247,10 @@ class Swarm:
         if piece in self.holds:
             return
         self.holds.add(piece)
-        out.extend(Show(peer.id, (piece,)) for peer in self.peers.values() if self.complete or _cares(peer, piece))
+        news, complete = (piece,), self.complete
+        out += [  # to a seed too, which decides by it what to show to whom
+            Show(peer.id, news) for peer in self.peers.values() if complete or piece not in peer.shown or peer.steers
+        ]
         self._picker.proven(piece, sender, now, out)
         if self.complete:
             if self._seeding is None:
@@ -271,8 +286,3 @@ class Swarm:
             if isinstance(action, Refuse):
                 self._seeding.take_back(self.peers[action.peer])
         self._seeding.steer(now, out)
-
-
-def _cares(peer: Peer, piece: int) -> bool:
-    """Whether a peer lacks the piece, or is a seed that decides by it what to show to whom."""
-    return piece not in peer.shown or peer.steers
