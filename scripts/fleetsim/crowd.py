@@ -23,9 +23,7 @@ HAVE: Final = 8  # bytes of a Have beside its pieces
 NUMBER: Final = 3  # bytes of a piece's number in a Have
 ASK: Final = 24  # bytes of a request's frame
 SAY: Final = 8  # bytes of a message that only says that something is so
-GATHER: Final = 0.010  # seconds; these three as in dfedge.transfer
-GATHER_PER_PEER: Final = 0.008
-MOST_GATHER: Final = 0.2
+SAMPLE: Final = 64  # every so manieth decision is timed: reading the clock costs as much as many a decision
 BEGUN: Final = 0.05  # seconds; what takes longer to come shows its first byte before its last
 MBIT: Final = 1e6 / 8  # bytes/s
 
@@ -55,10 +53,13 @@ class Node:
         if self.liar or not self.here:
             return
         crowd = self.crowd
-        began = time.process_time()
-        actions = self.swarm.handle(event, crowd.now)
-        crowd.thought += time.process_time() - began
         crowd.events += 1
+        if crowd.events % SAMPLE:
+            actions = self.swarm.decide(event, crowd.now)
+        else:
+            began = time.process_time()
+            actions = self.swarm.decide(event, crowd.now)
+            crowd.thought += time.process_time() - began
         if actions:
             self.carry_out(actions)
 
@@ -97,24 +98,21 @@ class Node:
             shows[action.peer] = [*action.pieces]
             if not self.flushing:
                 self.flushing = True
-                self.crowd.after(self._gather_s(), self.flush)
-
-    def _gather_s(self) -> float:
-        """As a node does: long while there is enough to fetch, briefly at the end."""
-        peers, missing = len(self.near), self.crowd.pieces - len(self.swarm.holds)
-        return max(GATHER, min(MOST_GATHER, GATHER_PER_PEER * peers)) if missing > 2 * peers else GATHER
+                self.crowd.after(self.swarm.gather_s(), self.flush)
 
     def flush(self) -> None:
         """Say what was gathered."""
         shows, self.shows, self.flushing = self.shows, {}, False
         if not self.here:
             return
-        complete = self.swarm.complete
-        for peer, pieces in shows.items():
-            other = self.near.get(peer)
+        complete, near, us = self.swarm.complete, self.near, self.id
+        told = self.swarm.news()
+        told.extend(e.Show(peer, tuple(pieces)) for peer, pieces in shows.items())
+        for show in told:
+            other = near.get(show.peer)
             if other is not None:
-                self.control += PACKET + HAVE + NUMBER * len(pieces)
-                other.handle(e.Shown(self.id, tuple(pieces), complete))
+                self.control += PACKET + HAVE + NUMBER * len(show.pieces)
+                other.handle(e.Shown(us, show.pieces, complete))
 
     def asked(self, by: "Node", piece: int) -> None:
         """A neighbour wants a piece."""
@@ -160,6 +158,9 @@ class Node:
         if owed and piece not in self.swarm.holds:
             self.useful += 1
             self.handle(e.Proven(piece, sender.id))
+            if not self.flushing:
+                self.flushing = True
+                self.crowd.after(self.swarm.gather_s(), self.flush)
 
     def tick(self) -> None:
         if self.here:

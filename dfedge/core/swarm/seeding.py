@@ -162,7 +162,7 @@ class Seeding:
             piece = self._next_ungiven()
             self._gifts[piece] = taker
             self._give(taker, piece, now, shows)
-        if not self._left:
+        if not self._left and not (len(takers) > self._policy.near and self._first_copies_wait(quartile, now)):
             for taker in sorted(takers, key=lambda each: each.pace):
                 for _ in range(self._second_copies(taker, ample)):
                     copy = self._next_lacking(taker, quartile, now)
@@ -171,6 +171,15 @@ class Seeding:
                     self._give(taker, copy, now, shows)
         for peer, pieces in shows.items():
             out.extend(Show(peer, tuple(pieces[at : at + MAX_SHOW])) for at in range(0, len(pieces), MAX_SHOW))
+
+    def _first_copies_wait(self, quartile: float, now: float) -> bool:
+        """Whether a piece that nobody has yet is about to be asked of us: second copies would be in its way."""
+        recent = now - self._policy.slow * quartile
+        return any(
+            given > recent and self._gifts.get(piece) is taker
+            for taker in self._takers.values()
+            for piece, given in taker.pending.items()
+        )
 
     def _neediest(self, takers: list[Taker], ample: bool, quartile: float, now: float) -> Taker | None:
         """Who should have the next ungiven piece: the least work in hand, by how fast it passes on.

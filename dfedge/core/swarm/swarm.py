@@ -57,6 +57,7 @@ class Swarm:
         self._rng, self._policy = rng, policy
         self._typical = piece_bytes(0) if manifest_pieces else 1
         self.peers: dict[NodeId, Peer] = {}
+        self._fresh: list[int] = []  # proven, and nobody was told yet
         self._greeted: dict[NodeId, PieceMap] = {}  # shown before the peer joined
         self._rarity = Rarity(self.holds)
         self._picker = Picker(self.holds, self._rarity, self.peers, piece_bytes, rng, policy)
@@ -91,6 +92,30 @@ class Swarm:
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in what happened; returns what to do about it."""
+        out = self.decide(event, now)
+        return [*self.news(), *out] if self._fresh else out
+
+    def news(self) -> list[Show]:
+        """Tell of what was proven since the last call whoever lacks it; a seed too, which steers by it."""
+        fresh, self._fresh = self._fresh, []
+        if not fresh:
+            return []
+        if self.complete:
+            pieces = tuple(fresh)
+            return [Show(peer, pieces) for peer in self.peers]
+        return [
+            Show(peer.id, tuple(news))
+            for peer in self.peers.values()
+            if (news := fresh if peer.steers else peer.shown.lacking(fresh))
+        ]
+
+    def gather_s(self) -> float:
+        """Seconds that a room which calls `news` by itself should let pass before it does."""
+        held = len(self.holds)
+        return self._policy.gather_s(len(self.peers), held, self.holds.count - held)
+
+    def decide(self, event: Event, now: float) -> list[Action]:
+        """The same as `handle`, but for a room that gathers what is to be told: it asks for it with `news`."""
         out: list[Action] = []
         if isinstance(event, Received):  # once a block
             if (sender := self.peers.get(event.peer)) is not None:
@@ -99,6 +124,9 @@ class Swarm:
         if isinstance(event, Shown):  # once a piece and peer
             if (peer := self.peers.get(event.peer)) is not None:
                 self._shown(peer, event.pieces, event.complete, now, out)
+            return out
+        if isinstance(event, Proven):
+            self._proven(event.piece, self.peers.get(event.peer), now, out)
             return out
         if isinstance(event, Tick):
             self._tick(now, out)
@@ -110,9 +138,7 @@ class Swarm:
             self._joined(event, now, out)
             return out
         peer = self.peers.get(event.peer)
-        if isinstance(event, Proven):
-            self._proven(event.piece, peer, now, out)
-        elif peer is None:
+        if peer is None:
             if isinstance(event, Left):
                 self._greeted.pop(event.peer, None)
         else:
@@ -158,6 +184,7 @@ class Swarm:
         peer.last_byte = now
         peer.steers = peer.complete and not peer.shown.complete
         self.peers[peer.id] = peer
+        self._picker.resized()
         if peer.shown.complete:
             peer.everywhere = True
             self._rarity.everywhere += 1
@@ -180,6 +207,7 @@ class Swarm:
     def _left(self, peer: Peer, now: float, out: list[Action]) -> None:
         pieces = self._picker.lost_all(peer)
         del self.peers[peer.id]
+        self._picker.resized()
         if peer.everywhere:
             self._rarity.everywhere -= 1
         gone = peer.shown.encode()
@@ -197,14 +225,7 @@ class Swarm:
         self._steer(now, out)
 
     def _shown(self, peer: Peer, pieces: tuple[int, ...], complete: bool, now: float, out: list[Action]) -> None:
-        shown = peer.shown
-        news = []
-        held = len(shown)
-        for piece in pieces:
-            shown.add(piece)
-            if len(shown) != held:
-                held += 1
-                news.append(piece)
+        news = peer.shown.add_all(pieces)
         if peer.refused:
             peer.refused.difference_update(news)
         if self._seeding is None:
@@ -213,7 +234,7 @@ class Swarm:
             for piece in news:
                 self._rarity.more(piece)
                 self._seeding.has(peer, piece, now)
-        complete = complete or shown.complete
+        complete = complete or peer.shown.complete
         if complete != peer.complete:
             peer.complete = complete
             self._choker.settle(out)
@@ -247,10 +268,7 @@ class Swarm:
         if piece in self.holds:
             return
         self.holds.add(piece)
-        news, complete = (piece,), self.complete
-        out += [  # to a seed too, which decides by it what to show to whom
-            Show(peer.id, news) for peer in self.peers.values() if complete or piece not in peer.shown or peer.steers
-        ]
+        self._fresh.append(piece)
         self._picker.proven(piece, sender, now, out)
         if self.complete:
             if self._seeding is None:
