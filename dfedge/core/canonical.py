@@ -12,6 +12,7 @@ Value = None | bool | int | str | bytes | tuple["Value", ...]
 
 MAX_DEPTH: Final = 8  # nesting of arrays; our deepest, the manifest, has 5
 MAX_INT: Final = 2**63 - 1
+_PLAIN: Final = frozenset({bool, bytes, int, str, type(None)})
 
 
 def pack(value: Value) -> bytes:
@@ -49,6 +50,7 @@ def _check(value: Value, depth: int) -> None:
         if depth == 0:
             raise ValueError(f"nested deeper than {MAX_DEPTH}")
         for item in value:
-            _check(item, depth - 1)
+            if type(item) not in _PLAIN:  # nearly all are
+                _check(item, depth - 1)
     elif value is not None and not isinstance(value, (bool, int, str, bytes)):
         raise ValueError(f"a {type(value).__name__} has no place here")

@@ -1,13 +1,16 @@
 """Names and Protocols on which sibling rooms meet without importing each other."""
 
 from dataclasses import dataclass
-from typing import NewType, Protocol
+from typing import NewType, Protocol, TypeAlias
 
 NodeId = NewType("NodeId", str)
 """base32 (lower case, no padding, 52 characters) of SHA-256 of the node's raw Ed25519 public key."""
 
 ImageId = NewType("ImageId", bytes)
 """SHA-256 (32 bytes) of the canonical bytes of a manifest."""
+
+Bytes: TypeAlias = bytes | memoryview
+"""What came from the wire is handed on as it lies, to be hashed and written without a copy."""
 
 
 @dataclass(frozen=True, slots=True)

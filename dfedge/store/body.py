@@ -9,6 +9,8 @@ from typing import Final, TypeVar
 
 from anyio import from_thread
 
+from dfedge.core.seams import Bytes
+
 CHUNK: Final = 1024 * 1024  # bytes read at once while hashing
 MOST_VECTORS: Final = 512  # blocks in one write; the kernel takes 1,024
 
@@ -48,7 +50,7 @@ class Body:
             self.prefix_bytes = 0
             self.prefix_pieces = 0  # how many pieces of the first copy that is
 
-    def extend_prefix(self, pieces: Iterator[tuple[int, Sequence[bytes]]]) -> None:
+    def extend_prefix(self, pieces: Iterator[tuple[int, Sequence[Bytes]]]) -> None:
         """Hash proven pieces of the first copy, given as (piece, its bytes), while they continue the beginning."""
         if not self.prefix_lock.acquire(blocking=False):
             return  # another worker is at it; what it leaves is read at the end

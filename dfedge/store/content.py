@@ -71,6 +71,8 @@ class Content:
         self.held_bytes = 0
         self.moving = anyio.Lock()  # the journal and the places of files change under it
         self._bodies: dict[bytes, Body] = {}
+        self._places: dict[bytes, tuple[Path, Path]] = {}  # of each file, as a blob and as a partial file
+        self._last: tuple[int, Piece] | None = None
         self._alike: list[list[range]] = []  # for each file the pieces of those cut exactly alike, itself among them
         self._gather()
         if all(self._is_blob(body) for body in self.bodies):
@@ -92,6 +94,7 @@ class Content:
                 )
             pieces = range(first, first + entry.pieces)
             body.copies.append(pieces)
+            self._places[body.digest] = self.shared.layout.blob(body.digest), self.folder / body.digest.hex()
             same = alike.setdefault((entry.digest, entry.runs, entry.digests), [])
             same.append(pieces)
             self._alike.append(same)
@@ -120,6 +123,13 @@ class Content:
         """Whether every file is a blob."""
         return all(body.whole for body in self.bodies)
 
+    def where(self, piece: int) -> Piece:
+        """Where a piece lies; asked many times over for the piece in hand. Raises IndexError."""
+        last = self._last
+        if last is None or last[0] != piece:
+            self._last = last = (piece, self.manifest.piece(piece))
+        return last[1]
+
     def body(self, piece: Piece) -> Body:
         """The file that this piece is in."""
         return self._bodies[self.manifest.files[piece.file].digest]
@@ -130,15 +140,15 @@ class Content:
 
     def settled(self, piece: int) -> bool:
         """Whether there is nothing to write of this piece: it is held, or its file is a blob."""
-        return piece in self.holds or self.body(self.manifest.piece(piece)).whole
+        return piece in self.holds or self.body(self.where(piece)).whole
 
     def place(self, body: Body) -> Path:
         """Where a file lies now."""
-        return self.shared.layout.blob(body.digest) if body.whole else self.partial_file(body)
+        return self._places[body.digest][0 if body.whole else 1]
 
     def partial_file(self, body: Body) -> Path:
         """Where a file lies while it is not whole."""
-        return self.folder / body.digest.hex()
+        return self._places[body.digest][1]
 
     def has_partial_file(self, body: Body) -> bool:
         """Whether the partial file is there in its full length."""
@@ -146,17 +156,17 @@ class Content:
 
     def sharing(self, piece: int) -> Iterator[int]:
         """The pieces that lie in the same place: this one, and its like in files that are cut exactly alike."""
-        file = self.manifest.piece(piece).file
+        file = self.where(piece).file
         within = piece - self.manifest.first_pieces[file]
         return (pieces[within] for pieces in self._alike[file])
 
     def twins(self, piece: int) -> Iterable[int]:
         """The pieces with the same bytes, wherever they lie, this one among them: padding comes many times over."""
-        where = self.manifest.piece(piece)
+        where = self.where(piece)
         same = self._repeated.get(where.digest)
         if same is None:
             return self.sharing(piece)
-        return (twin for twin in same if self.manifest.piece(twin).length == where.length)
+        return (twin for twin in same if self.where(twin).length == where.length)
 
     @cached_property
     def _repeated(self) -> dict[bytes, list[int]]:
@@ -178,14 +188,14 @@ class Content:
                 self.hold(body.pieces())
 
     def _is_blob(self, body: Body) -> bool:
-        return has_size(self.shared.layout.blob(body.digest), body.size)
+        return has_size(self._places[body.digest][0], body.size)
 
     def hold(self, pieces: Iterable[int]) -> None:
         """Count pieces as held; their bytes are proven and written."""
         for piece in pieces:
             if piece not in self.holds:
                 self.holds.add(piece)
-                self.held_bytes += self.manifest.piece(piece).length
+                self.held_bytes += self.where(piece).length
 
     def lose(self, pieces: Iterable[int]) -> None:
         """Count pieces as not held."""
@@ -198,7 +208,7 @@ class Content:
 
     def borrow(self, body: Body) -> AbstractContextManager[int]:
         """Lend a descriptor to read a file, wherever it lies at this moment. Raises OSError."""
-        blob, partial = self.shared.layout.blob(body.digest), self.partial_file(body)
+        blob, partial = self._places[body.digest]
         first, second = (blob, partial) if body.whole else (partial, blob)
         return self.shared.files.borrow(first, otherwise=second)  # a worker may just be moving it
 
@@ -206,7 +216,7 @@ class Content:
         """Read a block of a held piece. Raises Corrupt where it is not held or the disk fails."""
         if piece not in self.holds:
             raise Corrupt(f"{self}: piece {piece} is not held")
-        where = self.manifest.piece(piece)
+        where = self.where(piece)
         if offset < 0 or offset + length > where.length:
             raise Corrupt(f"{self}: piece {piece} has {where.length:,} bytes, not {offset + length:,}")
         body = self.body(where)

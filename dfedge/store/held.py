@@ -8,6 +8,7 @@ from dfedge.core.errors import Refused
 from dfedge.core.image.manifest import Manifest
 from dfedge.core.image.outcome import Outcome
 from dfedge.core.image.piecemap import PieceMap
+from dfedge.core.seams import Bytes
 from dfedge.store.body import Body, forget_cache
 from dfedge.store.content import Content
 from dfedge.store.layout import make_own_folder, sync_folder
@@ -37,7 +38,7 @@ class HeldImage:
         """Bytes of the pieces held."""
         return self._content.held_bytes
 
-    async def put(self, piece: int, blocks: Sequence[bytes]) -> Outcome:
+    async def put(self, piece: int, blocks: Sequence[Bytes]) -> Outcome:
         """Take nothing: an image that is not being fetched. Raises Refused for a piece it lacks."""
         if piece in self.holds:
             return Outcome.DUPLICATE

@@ -15,6 +15,7 @@ import anyio
 
 from dfedge.core.errors import Corrupt
 from dfedge.core.image.outcome import Outcome
+from dfedge.core.seams import Bytes
 from dfedge.store.allocation import allocate, data_extents
 from dfedge.store.body import Body, chunks, forget_cache, hash_range, while_wanted, write_all
 from dfedge.store.content import Content
@@ -100,7 +101,7 @@ class PartialImage(HeldImage):
                     os.fdatasync(fd)
         self._content.journal.append(pieces)
 
-    async def put(self, piece: int, blocks: Sequence[bytes]) -> Outcome:
+    async def put(self, piece: int, blocks: Sequence[Bytes]) -> Outcome:
         """Prove a piece against its digest, then write it. The blocks in order are the whole piece.
 
         Raises NoSpace or Corrupt when the disk fails; then nothing of the piece counts.
@@ -108,7 +109,7 @@ class PartialImage(HeldImage):
         content = self._content
         if piece in content.holds:
             return Outcome.DUPLICATE
-        body = content.body(content.manifest.piece(piece))
+        body = content.body(content.where(piece))
         if body.whole:
             raise Corrupt(f"{content}: {body.label!r} is whole here, but piece {piece} of its manifest is not in it")
         twins = [twin for twin in content.twins(piece) if not content.settled(twin)]
@@ -127,7 +128,7 @@ class PartialImage(HeldImage):
         await self._count(twins)
         return Outcome.STORED
 
-    def _prove_and_write(self, piece: int, twins: Sequence[int], blocks: Sequence[bytes]) -> bool:
+    def _prove_and_write(self, piece: int, twins: Sequence[int], blocks: Sequence[Bytes]) -> bool:
         content = self._content
         where = content.manifest.piece(piece)
         digest = hashlib.sha256()
@@ -148,8 +149,8 @@ class PartialImage(HeldImage):
         return True
 
     def _continuation(
-        self, piece: int, blocks: Sequence[bytes], body: Body, fd: int
-    ) -> Iterator[tuple[int, Sequence[bytes]]]:
+        self, piece: int, blocks: Sequence[Bytes], body: Body, fd: int
+    ) -> Iterator[tuple[int, Sequence[Bytes]]]:
         """What follows the hashed beginning: this piece, or a few that came earlier and are in the page cache still."""
         for later in body.copies[0][body.prefix_pieces :][: 1 + CATCH_UP]:
             if later == piece:
@@ -167,7 +168,7 @@ class PartialImage(HeldImage):
             content.shared.wake()
         before = self._pending_bytes
         for piece in pieces:
-            where = content.manifest.piece(piece)
+            where = content.where(piece)
             self._pending.setdefault(content.body(where), []).append(piece)
             self._pending_bytes += where.length
         if before < WINDOW <= self._pending_bytes:

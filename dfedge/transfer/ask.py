@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from dfedge.core.errors import ProtocolError
-from dfedge.core.seams import NodeId
+from dfedge.core.seams import Bytes, NodeId
 from dfedge.core.wire.frame import MAX_BLOCK, Frame, Kind
 from dfedge.transfer.channel import BulkChannel
 from dfedge.transfer.meter import Meter
@@ -35,7 +35,7 @@ class Attempt:
     asker: "Asker"
     handle: int
     piece: int
-    blocks: list[bytes] = field(default_factory=list)
+    blocks: list[Bytes] = field(default_factory=list)
     owed: int = 0  # blocks not yet here
     dropped: bool = False
 
@@ -86,7 +86,7 @@ class Asker:
                 attempt.dropped = True
                 attempt.taker.on_reject(attempt)
 
-    def take(self, answer: Frame, data: bytes) -> None:
+    def take(self, answer: Frame, data: Bytes) -> None:
         """Take the body of a block whose header was expected."""
         attempt, index, _ = self._out.pop(answer.request)
         self.meter.count(len(data))

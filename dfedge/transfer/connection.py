@@ -11,7 +11,7 @@ from asyncssh.connection import SSHConnection
 
 from dfedge.core.errors import Corrupt, DfedgeError, ProtocolError, TimedOut, Untrusted
 from dfedge.core.image.manifest import image_id
-from dfedge.core.seams import ImageId, NodeId, PeerRecord
+from dfedge.core.seams import Bytes, ImageId, NodeId, PeerRecord
 from dfedge.core.swarm.phase import Session, advance
 from dfedge.core.wire import message as m
 from dfedge.core.wire.frame import Frame, Kind
@@ -19,6 +19,7 @@ from dfedge.transfer.ask import Asker
 from dfedge.transfer.channel import BulkChannel, ControlChannel
 from dfedge.transfer.ports import Gate
 from dfedge.transfer.serve import Line
+from dfedge.transfer.shortcut import shorten
 from dfedge.transfer.ssh import session_seconds
 
 GREETING_TIMEOUT: Final = 10.0  # seconds from the open channels to the peer's hello
@@ -76,8 +77,7 @@ class Connection:
 
     async def greet(self, hello: m.Hello) -> m.Hello:
         """Exchange hellos. Raises ProtocolError, Untrusted or TimedOut; the session is closed then."""
-        self._ssh.pause_writing = lambda: self._set_blocked(True)  # type: ignore[method-assign]
-        self._ssh.resume_writing = lambda: self._set_blocked(False)  # type: ignore[method-assign]
+        shorten(self._ssh, (self._control, self._bulk), self._set_blocked)
         self._control.attach(self)
         self._bulk.attach(self)
         self.send(hello)
@@ -178,7 +178,7 @@ class Connection:
         else:
             self._inbox.on_request(self, header)
 
-    def on_block(self, header: Frame, data: bytes) -> None:
+    def on_block(self, header: Frame, data: Bytes) -> None:
         if not self._closed.is_set():
             self.asker.take(header, data)
 

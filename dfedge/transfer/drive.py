@@ -5,6 +5,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final, Protocol, assert_never
 
 import anyio
@@ -23,12 +24,21 @@ from dfedge.transfer.ports import PieceStore
 from dfedge.transfer.serve import Line, Uplink
 
 GATHER: Final = 0.010  # seconds; pieces proven within it are shown in one message
-GATHER_PER_PEER: Final = 0.008  # seconds; the more peers, the more messages a piece costs, and the more are under way
-MOST_GATHER: Final = 0.2  # seconds
+GATHER_FOR_SEED: Final = 0.008  # seconds for each peer; the more peers, the more messages a piece costs
+GATHER_AT_LEISURE: Final = 0.016  # seconds for each peer, where somebody else has shown the piece already
+MOST_GATHER: Final = 0.4  # seconds
 PROVERS: Final = 2  # pieces being hashed and written at once
 MAX_RECHECKS: Final = 16  # complaints about our pieces that wait to be looked into
 MAX_BAD: Final = 256  # bad pieces remembered for the report
 log = logging.getLogger("dfedge.transfer")
+
+
+@dataclass(slots=True)
+class Gathered:
+    """Pieces that wait to be shown to one peer."""
+
+    due: float  # monotonic seconds
+    pieces: list[int] = field(default_factory=list)
 
 
 class Court(Protocol):
@@ -69,8 +79,10 @@ class Drive:
         self._served: set[NodeId] = set()
         self._attempts: dict[tuple[NodeId, int], Attempt] = {}
         self._held_up: dict[tuple[NodeId, int], asyncio.TimerHandle] = {}  # asks that wait for their allowance
-        self._shows: dict[NodeId, list[int]] = {}
+        self._shows: dict[NodeId, Gathered] = {}
+        self._first_hand = False  # the piece in hand came from a seed: nobody else can pass it on
         self._flush: asyncio.TimerHandle | None = None
+        self._flush_at = math.inf
         self._woken = anyio.Event()
         self._send_whole, self._whole = anyio.create_memory_object_stream[Attempt](math.inf)
         self._complaints: deque[int] = deque(maxlen=MAX_RECHECKS)
@@ -227,25 +239,48 @@ class Drive:
     def _show(self, peer: NodeId, pieces: "tuple[int, ...] | list[int]") -> None:
         if not pieces:
             return
-        self._shows.setdefault(peer, []).extend(pieces)
-        if self._flush is None:
-            self._flush = asyncio.get_running_loop().call_later(self._gather_s(), self._flush_shows)
+        due = self._clock() + self._gather_s(peer)
+        gathered = self._shows.get(peer)
+        if gathered is None:
+            gathered = self._shows[peer] = Gathered(due)
+        gathered.due = min(due, gathered.due)
+        gathered.pieces.extend(pieces)
+        self._flush_by(gathered.due)
 
-    def _gather_s(self) -> float:
-        """How long to gather: briefly at the end, when somebody may wait for just this piece."""
+    def _gather_s(self, peer: NodeId) -> float:
+        """How long to gather: briefly what only we can pass on, and at the end, when somebody may wait for just this.
+
+        A seed counts by what it is shown how well each of us passes on, so it hears sooner than the others.
+        """
         peers, missing = len(self._members), self.store.holds.count - len(self.store.holds)
-        return max(GATHER, min(MOST_GATHER, GATHER_PER_PEER * peers)) if missing > 2 * peers else GATHER
+        if self._first_hand or missing <= 2 * peers:
+            return GATHER
+        each = GATHER_FOR_SEED if self.swarm.is_complete(peer) else GATHER_AT_LEISURE
+        return max(GATHER, min(MOST_GATHER, each * peers))
+
+    def _flush_by(self, due: float) -> None:
+        if due >= self._flush_at:
+            return
+        if self._flush is not None:
+            self._flush.cancel()
+        self._flush_at = due
+        self._flush = asyncio.get_running_loop().call_later(due - self._clock(), self._flush_shows)
 
     def _flush_shows(self) -> None:
-        self._flush = None
-        shows, self._shows = self._shows, {}
-        for peer, pieces in shows.items():
+        """Show what is due; with it goes what else has gathered for that peer."""
+        self._flush, self._flush_at = None, math.inf
+        soon = self._clock() + GATHER / 2
+        due = {peer: gathered.pieces for peer, gathered in self._shows.items() if gathered.due <= soon}
+        for peer, pieces in due.items():
+            del self._shows[peer]
             member = self._members.get(peer)
             if member is None or member.ours is None:
                 continue
             for start in range(0, len(pieces), m.MAX_HAVE):
                 part = tuple(pieces[start : start + m.MAX_HAVE])
                 member.connection.send(m.Have(member.ours, self.swarm.complete, part))
+        if self._shows:
+            self._flush_by(min(gathered.due for gathered in self._shows.values()))
 
     # What comes back (Taker).
 
@@ -290,8 +325,10 @@ class Drive:
             self.wasted += length
         else:
             self.fetched[peer] = self.fetched.get(peer, 0) + length
+        self._first_hand = self.swarm.is_complete(peer)
         for twin in self.store.twins(piece):
             self.handle(e.Proven(twin, peer))
+        self._first_hand = False
 
     # What we serve (Served).
 

@@ -9,7 +9,7 @@ import asyncssh
 from dfedge.core.image.manifest import Manifest
 from dfedge.core.image.outcome import Outcome
 from dfedge.core.image.piecemap import PieceMap
-from dfedge.core.seams import ImageId, NodeId, PeerRecord
+from dfedge.core.seams import Bytes, ImageId, NodeId, PeerRecord
 
 __all__ = ["Gate", "Outcome", "PeerRecord", "PieceStore", "Shelf"]
 
@@ -30,7 +30,7 @@ class PieceStore(Protocol):
         """Bytes of the pieces held."""
         ...
 
-    async def put(self, piece: int, blocks: Sequence[bytes]) -> Outcome:
+    async def put(self, piece: int, blocks: Sequence[Bytes]) -> Outcome:
         """Prove a piece against its digest, then write it. The blocks in order are the whole piece.
 
         Hashes and writes in a worker thread. Raises NoSpace or Corrupt when the disk fails.

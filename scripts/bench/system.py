@@ -1,6 +1,7 @@
 """What the benchmark asks of a system that distributes files."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, ClassVar
 
 from board import promise
@@ -34,6 +35,10 @@ class System(ABC):
     @abstractmethod
     def done(self, taker: int) -> bool:
         """Whether the taker has all of it. Asked every few milliseconds: it must be quick."""
+
+    def copy(self, taker: int) -> Path:
+        """Where the taker's copy lies, to be hashed; the clock stands."""
+        return self.stage.output(taker)
 
     def facts(self) -> dict[str, Any]:
         """What else is known after the run; the clock stands."""

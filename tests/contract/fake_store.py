@@ -7,6 +7,7 @@ from dfedge.core.errors import Corrupt
 from dfedge.core.image.manifest import Manifest
 from dfedge.core.image.outcome import Outcome
 from dfedge.core.image.piecemap import PieceMap
+from dfedge.core.seams import Bytes
 
 
 class FakeStore:
@@ -21,7 +22,7 @@ class FakeStore:
     def held_bytes(self) -> int:
         return sum(len(self.bytes[piece]) for piece in self.holds)
 
-    async def put(self, piece: int, blocks: Sequence[bytes]) -> Outcome:
+    async def put(self, piece: int, blocks: Sequence[Bytes]) -> Outcome:
         if piece in self.holds:
             return Outcome.DUPLICATE
         data = b"".join(blocks)

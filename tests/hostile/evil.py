@@ -90,7 +90,7 @@ class Evil:
                 block = Frame(Kind.BLOCK, header.handle, header.request, header.piece, header.offset, header.length)
                 self.raw_bulk(block.encode() + body)
 
-    def on_block(self, header: Frame, data: bytes) -> None:
+    def on_block(self, header: Frame, data: bytes | memoryview) -> None:
         self.said.append(m.Warn(f"block {header.piece} {hashlib.sha256(data).hexdigest()}"))
 
     def on_writable(self) -> None: ...

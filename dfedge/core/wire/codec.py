@@ -6,6 +6,7 @@ from typing import Final, get_args, get_type_hints
 
 from dfedge.core.canonical import Value, pack, unpack
 from dfedge.core.errors import ProtocolError
+from dfedge.core.seams import Bytes
 from dfedge.core.wire import message as m
 
 PREFIX: Final = 4  # bytes of the length before each message
@@ -19,6 +20,9 @@ _TAG: Final = {kind: tag for tag, kind in _BY_TAG.items()}
 _NESTED: Final[tuple[type, ...]] = (m.Entry, m.Contact)
 _NAMES: Final = {kind: tuple(each.name for each in fields(kind)) for kind in (*_BY_TAG.values(), *_NESTED)}
 _HINTS: Final = {kind: tuple(get_type_hints(kind).values()) for kind in (*_BY_TAG.values(), *_NESTED)}
+
+_PLAIN: Final = frozenset({int, bool, str, bytes})
+_ITEMS: Final = {hint: get_args(hint)[0] for hints in _HINTS.values() for hint in hints if get_args(hint)}
 
 
 def encode(message: m.Message) -> bytes:
@@ -57,7 +61,7 @@ class Splitter:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[m.Message]:
+    def feed(self, data: Bytes) -> Iterator[m.Message]:
         """Yield each message that `data` completes. Raises ProtocolError; the channel is of no use after it."""
         self._buffer += data
         while len(self._buffer) >= PREFIX:
@@ -66,9 +70,9 @@ class Splitter:
                 raise ProtocolError(f"message of {length:,} bytes, the most is {m.MAX_MESSAGE:,}")
             if len(self._buffer) < PREFIX + length:
                 return
-            data = bytes(self._buffer[PREFIX : PREFIX + length])
+            message = bytes(self._buffer[PREFIX : PREFIX + length])
             del self._buffer[: PREFIX + length]
-            yield decode(data)
+            yield decode(message)
 
 
 def _values(message: m.Message) -> tuple[Value, ...]:
@@ -90,13 +94,15 @@ def _typed(kind: type, values: tuple[Value, ...]) -> tuple[object, ...]:
 
 
 def _one(hint: object, value: Value) -> object:
-    if hint in (int, bool, str, bytes):
+    if hint in _PLAIN:
         if type(value) is not hint:
             raise ValueError(f"a {type(value).__name__} where a {getattr(hint, '__name__', hint)} belongs")
         return value
     if type(value) is not tuple:
         raise ValueError(f"a {type(value).__name__} where an array belongs")
-    item = get_args(hint)[0]
+    item = _ITEMS[hint]
+    if item in _PLAIN and {item}.issuperset(map(type, value)):
+        return value
     if item in _NESTED:
         return tuple(item(*_typed(item, row)) for row in value if _is_array(row))  # type: ignore[arg-type]
     return tuple(_one(item, part) for part in value)

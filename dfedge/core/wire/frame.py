@@ -26,6 +26,9 @@ class Kind(IntEnum):
     REJECT = 3
 
 
+_KINDS: Final = {int(kind): kind for kind in Kind}  # quicker than asking the enum
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """A frame's header. `offset` and `length` are bytes within the piece. Raises ValueError out of range."""
@@ -52,6 +55,8 @@ class Frame:
             kind, flags, handle, request, piece, offset, length = _HEADER.unpack(data)
             if flags:
                 raise ValueError(f"flags {flags:#x}")
-            return cls(Kind(kind), handle, request, piece, offset, length)
+            if kind not in _KINDS:
+                raise ValueError(f"{kind} is not a valid Kind")
+            return cls(_KINDS[kind], handle, request, piece, offset, length)
         except (ValueError, struct.error) as error:
             raise ProtocolError(f"not a frame ({error}): {bytes(data[:HEADER]).hex()}") from error

@@ -146,7 +146,7 @@ class Have:
 
     def __post_init__(self) -> None:
         _check_handle(self.handle)
-        _require(len(self.pieces) <= MAX_HAVE and all(0 <= p < MAX_PIECES for p in self.pieces), "have out of range")
+        _check_pieces(self.pieces, "have out of range")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class Lost:
 
     def __post_init__(self) -> None:
         _check_handle(self.handle)
-        _require(len(self.pieces) <= MAX_HAVE and all(0 <= p < MAX_PIECES for p in self.pieces), "lost out of range")
+        _check_pieces(self.pieces, "lost out of range")
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,3 +309,7 @@ def _require(holds: bool, complaint: str) -> None:
 
 def _check_handle(handle: int) -> None:
     _require(0 <= handle <= MAX_HANDLE, "handle out of range")
+
+
+def _check_pieces(pieces: tuple[int, ...], what: str) -> None:
+    _require(len(pieces) <= MAX_HAVE and (not pieces or (min(pieces) >= 0 and max(pieces) < MAX_PIECES)), what)

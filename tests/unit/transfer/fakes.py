@@ -6,6 +6,7 @@ from dfedge.core.image.cutter import cut
 from dfedge.core.image.manifest import FileEntry, Manifest
 from dfedge.core.image.outcome import Outcome
 from dfedge.core.image.piecemap import PieceMap
+from dfedge.core.seams import Bytes
 from dfedge.core.wire.frame import HEADER, Frame
 from dfedge.transfer.channel import BulkChannel
 
@@ -40,7 +41,7 @@ class Image:
         self.rotten: set[int] = set()
         self.proofs = 0
 
-    async def put(self, piece: int, blocks: Sequence[bytes]) -> Outcome:
+    async def put(self, piece: int, blocks: Sequence[Bytes]) -> Outcome:
         return Outcome.DUPLICATE
 
     def twins(self, piece: int) -> Iterable[int]:
