@@ -23,8 +23,12 @@ HAVE: Final = 8  # bytes of a Have beside its pieces
 NUMBER: Final = 3  # bytes of a piece's number in a Have
 ASK: Final = 24  # bytes of a request's frame
 SAY: Final = 8  # bytes of a message that only says that something is so
+GATHER: Final = 0.020  # seconds for which news are gathered
+GATHER_AT_LEISURE: Final = 0.384  # the same as a node does with 24 peers, but for all of them at once
+FIRST: Final = 6  # pieces held up to which news are urgent
+LAST: Final = 12  # the same for pieces missing
 SAMPLE: Final = 64  # every so manieth decision is timed: reading the clock costs as much as many a decision
-BEGUN: Final = 0.05  # seconds; what takes longer to come shows its first byte before its last
+BEGUN: Final = 0.2  # seconds; what takes longer to come shows its first byte before its last
 MBIT: Final = 1e6 / 8  # bytes/s
 
 
@@ -98,7 +102,7 @@ class Node:
             shows[action.peer] = [*action.pieces]
             if not self.flushing:
                 self.flushing = True
-                self.crowd.after(self.swarm.gather_s(), self.flush)
+                self.crowd.after(self._gather_s(), self.flush)
 
     def flush(self) -> None:
         """Say what was gathered."""
@@ -107,12 +111,17 @@ class Node:
             return
         complete, near, us = self.swarm.complete, self.near, self.id
         told = self.swarm.news()
-        told.extend(e.Show(peer, tuple(pieces)) for peer, pieces in shows.items())
-        for show in told:
-            other = near.get(show.peer)
+        told.extend((peer, tuple(pieces)) for peer, pieces in shows.items())
+        for peer, pieces in told:
+            other = near.get(peer)
             if other is not None:
-                self.control += PACKET + HAVE + NUMBER * len(show.pieces)
-                other.handle(e.Shown(us, show.pieces, complete))
+                self.control += PACKET + HAVE + NUMBER * len(pieces)
+                other.handle(e.Shown(us, pieces, complete))
+
+    def _gather_s(self) -> float:
+        """Seconds: short while there is little to go round, and at the end."""
+        held = len(self.swarm.holds)
+        return GATHER if held <= FIRST or self.crowd.pieces - held <= LAST else GATHER_AT_LEISURE
 
     def asked(self, by: "Node", piece: int) -> None:
         """A neighbour wants a piece."""
@@ -160,7 +169,7 @@ class Node:
             self.handle(e.Proven(piece, sender.id))
             if not self.flushing:
                 self.flushing = True
-                self.crowd.after(self.swarm.gather_s(), self.flush)
+                self.crowd.after(self._gather_s(), self.flush)
 
     def tick(self) -> None:
         if self.here:

@@ -158,7 +158,8 @@ class Picker:
     def fill_all(self, now: float, out: list[Action]) -> None:
         """Ask everybody with room, those that owe least first."""
         for peer in sorted(self._peers.values(), key=lambda each: each.owing):
-            self.fill(peer, now, out)
+            if peer.snubbed or not self._is_full(peer, now):
+                self.fill(peer, now, out)
 
     def tick(self, now: float, out: list[Action]) -> None:
         """Deadlines and endgame."""

@@ -72,13 +72,6 @@ class Policy:
     first_pending_s: float = 60.0
     """The same before anything was taken, when nobody knows yet how slow the link is."""
 
-    gather_least_s: float = 0.010
-    """Seconds for which proven pieces are gathered into one message, at least."""
-    gather_peer_s: float = 0.008
-    """The same for each peer."""
-    gather_most_s: float = 0.2
-    """The same at most."""
-
     # Serving
     slots: int = 24
     """Peers served at a time: a cap on memory, not a limit to choose by. All are served when they fit."""
@@ -94,13 +87,6 @@ class Policy:
         if peers <= self.near:
             return max(self.min_outstanding, peers)
         return max(self.far_outstanding, min(peers, self.far_bytes // max(1, piece_bytes)))
-
-    def gather_s(self, peers: int, held: int, missing: int) -> float:
-        """Seconds for which a room should gather what it has to show: short at the start and at the end, when somebody
-        may wait for just this piece; in between the more peers the longer, as the more messages a piece costs."""
-        if min(held, missing) <= 2 * peers:
-            return self.gather_least_s
-        return max(self.gather_least_s, min(self.gather_most_s, self.gather_peer_s * peers))
 
     def open_window(self, piece_bytes: int) -> int:
         """Pieces shown ahead to a peer when there are seeds enough; a Have holds 1,024."""

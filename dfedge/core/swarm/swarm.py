@@ -93,29 +93,25 @@ class Swarm:
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in what happened; returns what to do about it."""
         out = self.decide(event, now)
-        return [*self.news(), *out] if self._fresh else out
+        return [*(Show(peer, pieces) for peer, pieces in self.news()), *out] if self._fresh else out
 
-    def news(self) -> list[Show]:
-        """Tell of what was proven since the last call whoever lacks it; a seed too, which steers by it."""
+    def news(self) -> list[tuple[NodeId, tuple[int, ...]]]:
+        """What to tell whom of the pieces proven since the last call: all who lack them, and a seed, which steers by it."""
         fresh, self._fresh = self._fresh, []
         if not fresh:
             return []
         if self.complete:
             pieces = tuple(fresh)
-            return [Show(peer, pieces) for peer in self.peers]
+            return [(peer, pieces) for peer in self.peers]
         return [
-            Show(peer.id, tuple(news))
+            (peer.id, tuple(news))
             for peer in self.peers.values()
+            if not peer.complete or peer.steers
             if (news := fresh if peer.steers else peer.shown.lacking(fresh))
         ]
 
-    def gather_s(self) -> float:
-        """Seconds that a room which calls `news` by itself should let pass before it does."""
-        held = len(self.holds)
-        return self._policy.gather_s(len(self.peers), held, self.holds.count - held)
-
     def decide(self, event: Event, now: float) -> list[Action]:
-        """The same as `handle`, but for a room that gathers what is to be told: it asks for it with `news`."""
+        """The same as `handle`, for a room that tells of many pieces at a time: it calls `news` when it pleases."""
         out: list[Action] = []
         if isinstance(event, Received):  # once a block
             if (sender := self.peers.get(event.peer)) is not None:
