@@ -385,3 +385,13 @@ def test_a_piece_that_nobody_fetches_from_its_first_holder_does_not_stop_the_see
                 had[action.peer] |= set(action.pieces)
                 node.handle(e.Shown(action.peer, action.pieces, False), now)
     assert all(len(pieces) == 40 for pieces in had.values())
+
+
+def test_a_peer_whose_late_piece_is_being_proven_is_not_asked_for_it_again() -> None:
+    node = swarm(pieces=2)
+    first, second = asks(join(node, A, (0, 1)))
+    join(node, B, (0, 1))
+    assert set(asks(node.handle(e.Tick(), 30.0), B)) == {first, second}  # A is silent: its first request is a probe
+    node.handle(e.Proven(second, A), 31.0)
+    assert asks(node.handle(e.Received(A, first, PIECE), 60.0), A) == []
+    assert isinstance(node.handle(e.Proven(first, A), 60.1)[-1], e.Finished)
