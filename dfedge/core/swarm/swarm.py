@@ -96,7 +96,7 @@ class Swarm:
         return [*(Show(peer, pieces) for peer, pieces in self.news()), *out] if self._fresh else out
 
     def news(self) -> list[tuple[NodeId, tuple[int, ...]]]:
-        """What to tell whom of the pieces proven since the last call: all who lack them, and a seed, which steers by it."""
+        """What to tell whom of what was proven since the last call: all who lack it, and a seed, which steers by it."""
         fresh, self._fresh = self._fresh, []
         if not fresh:
             return []
