@@ -27,7 +27,7 @@ GATHER: Final = 0.020  # seconds for which news are gathered
 GATHER_AT_LEISURE: Final = 0.384  # the same as a node does with 24 peers, but for all of them at once
 FIRST: Final = 6  # pieces held up to which news are urgent
 LAST: Final = 12  # the same for pieces missing
-SAMPLE: Final = 64  # every so manieth decision is timed: reading the clock costs as much as many a decision
+SAMPLE: Final = 64  # one decision in so many is timed: to read the clock costs as much as to decide
 BEGUN: Final = 0.2  # seconds; what takes longer to come shows its first byte before its last
 MBIT: Final = 1e6 / 8  # bytes/s
 
@@ -36,7 +36,7 @@ class Node:
     """One node: its swarm, its two queues, and what it counted. Rates in bytes/s, times in simulated seconds."""
 
     __slots__ = (
-        "control", "crowd", "done", "down_free", "flushing", "here", "id", "liar", "link", "near", "queue", "rate",
+        "control", "crowd", "done", "down_free", "flushing", "here", "id", "liar", "near", "queue", "rate",
         "received", "sending", "sent", "shows", "started", "swarm", "useful",
     )  # fmt: skip
 

@@ -43,7 +43,7 @@ class Picker:
         self._moves: dict[int, int] = {}  # last pieces that moved: each waits twice as long to move again
         self._pieces_out = 0  # asked, bytes still to come; no probes, and of many peers not the seed
         self._bytes_out = 0
-        self._heard_at = 0.0  # when a byte came from anybody
+        self._heard_at = 0.0  # when a byte came from anybody, or nobody owed any
         self._typical = piece_bytes(0) if holds.count else 1
         self.resized()
         self._small = holds.count <= _SMALL
@@ -285,6 +285,8 @@ class Picker:
         request = Request(self._piece_bytes(piece), now, probe, counted=not (probe or (self._far and peer.steers)))
         if not peer.owing:
             peer.last_byte = now
+        if not self.askers:
+            self._heard_at = now
         peer.asked[piece] = request
         peer.owing += 1
         self.askers.setdefault(piece, []).append(peer)
