@@ -1,10 +1,11 @@
 """One run of mDNS on a fixed set of interfaces: all that we ask of zeroconf is here."""
 
+import asyncio
 import ipaddress
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import anyio
 
@@ -23,6 +24,7 @@ CLOSE_S: Final = 2.0
 UNFINISHED: Final = 64  # names of which we heard, but not yet where they are
 RESOLVE_MS: Final = 2000
 RESOLVERS: Final = 4
+MAX_UNSENT: Final = 16 * 1024 * 1024  # bytes; all 10,000 records that zeroconf keeps, in a question, are far less
 LOOKS_PER_S: Final = 200  # instances looked at; each costs 0.1 ms, and a liar on the LAN can name thousands a second
 REPEAT_S: Final = 60.0  # between announcements of a lone node; a network that healed says nothing
 LONGEST_REPEAT_S: Final = 1800.0  # with its spread under 3,375 s, when others would ask whether we are still there
@@ -92,6 +94,9 @@ class Service:
         inner = self._zeroconf.zeroconf
         info = self._info()
         try:
+            await inner.async_wait_for_start()
+            for sender in inner.engine.senders:  # it knows no back-pressure, and errs where asyncio tells it of some
+                cast("asyncio.WriteTransport", sender.transport).set_write_buffer_limits(high=MAX_UNSENT)
             async with anyio.create_task_group() as tasks:
                 for _ in range(RESOLVERS):
                     tasks.start_soon(self._resolve)

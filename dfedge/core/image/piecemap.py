@@ -44,6 +44,24 @@ class PieceMap:
             self._bits[piece >> 3] |= 0x80 >> (piece & 7)
             self._held += 1
 
+    def add_all(self, pieces: Iterable[int]) -> list[int]:
+        """Mark these as held; returns those that were not. One call where `add` would be one a piece."""
+        bits, count, news = self._bits, self.count, []
+        for piece in pieces:
+            if not 0 <= piece < count:
+                raise IndexError(f"piece {piece} of {count}")
+            bit = 0x80 >> (piece & 7)
+            if not bits[piece >> 3] & bit:
+                bits[piece >> 3] |= bit
+                self._held += 1
+                news.append(piece)
+        return news
+
+    def lacking(self, pieces: Iterable[int]) -> list[int]:
+        """Those of these pieces that are not held."""
+        bits = self._bits
+        return [piece for piece in pieces if not bits[piece >> 3] & (0x80 >> (piece & 7))]
+
     def discard(self, piece: int) -> None:
         """Mark a piece as not held."""
         if piece in self:

@@ -13,6 +13,7 @@ class Request:
     size: int  # bytes
     asked_at: float
     probe: bool  # asked of a snubbed peer: the piece stays wanted
+    counted: bool = True  # among the pieces outstanding in all
     received: int = 0  # bytes
 
     @property

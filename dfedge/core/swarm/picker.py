@@ -12,6 +12,7 @@ from dfedge.core.swarm.peer import Peer, Request
 from dfedge.core.swarm.policy import Policy
 from dfedge.core.swarm.rarity import Rarity
 
+_SMALL: Final = 16384  # pieces up to which ANDing two maps costs less than keeping a heap for each peer
 _REFILL: Final = 64  # candidates taken from the buckets at a time: the maps are ANDed once for so many pieces
 _MOST_READY: Final = 2048  # candidates kept per peer; beyond, the buckets know them
 _PIECE: Final = (1 << 32) - 1
@@ -40,9 +41,20 @@ class Picker:
         self.askers: dict[int, list[Peer]] = {}  # piece -> who owes it, oldest first; probes too
         self._waiting: dict[NodeId, None] = {}  # peers that had room when all requests were out
         self._moves: dict[int, int] = {}  # last pieces that moved: each waits twice as long to move again
-        self._pieces_out = 0  # asked, bytes still to come, no probes
+        self._pieces_out = 0  # asked, bytes still to come; no probes, and of many peers not the seed
         self._bytes_out = 0
+        self._heard_at = 0.0  # when a byte came from anybody, or nobody owed any
+        self._typical = piece_bytes(0) if holds.count else 1
+        self.resized()
+        self._small = holds.count <= _SMALL
         self.service_s = 0.0  # usual time from asking to proof; 0.0 before the first
+
+    def resized(self) -> None:
+        """A peer came or went: what follows from how many there are."""
+        count = len(self._peers)
+        self._far = count > self._policy.near
+        self._depth = self._policy.depth(count)
+        self._most = self._policy.most_asked(count, self._typical)
 
     def refresh(self, peer: Peer) -> None:
         """The map of a peer changed in bulk: take its candidates from the buckets."""
@@ -51,6 +63,9 @@ class Picker:
 
     def offer(self, peer: Peer, pieces: Iterable[int]) -> None:
         """A peer shows these too."""
+        if self._small:
+            peer.more = True
+            return
         for piece in pieces:
             if self._rarity.is_wanted(piece):
                 self._push(peer, piece)
@@ -62,7 +77,7 @@ class Picker:
         if peer.snubbed:
             self._probe(peer, now, out)
             return
-        while self._room(peer):
+        while self._room(peer, now):
             piece = self._next(peer)
             if piece is None:
                 return
@@ -76,6 +91,8 @@ class Picker:
 
     def ask_on(self, peer: Peer, now: float, out: list[Action]) -> None:
         """The same, and at the end also for what others are slow with."""
+        if self._is_full(peer, now):
+            return
         self.fill(peer, now, out)
         if not self._rarity.wanted and not peer.owing and not self._holds.complete:
             self._endgame(peer, now, out)
@@ -83,7 +100,7 @@ class Picker:
     def received(self, peer: Peer, piece: int, nbytes: int, now: float, out: list[Action]) -> None:
         """Bytes came; when they were the last of their piece, ask on without waiting for the proof."""
         peer.bytes_down += nbytes
-        peer.last_byte = now
+        peer.last_byte = self._heard_at = now
         request = peer.asked.get(piece)
         if request is None:
             peer.bytes_wasted += nbytes
@@ -94,8 +111,7 @@ class Picker:
             self._bytes_out -= owed - request.owed
         if owed and not request.owed:
             peer.owing -= 1
-            if not request.probe:
-                self._pieces_out -= 1
+            self._pieces_out -= request.counted
             self._fill_after(peer, now, out)
 
     def proven(self, piece: int, peer: Peer | None, now: float, out: list[Action]) -> None:
@@ -142,7 +158,8 @@ class Picker:
     def fill_all(self, now: float, out: list[Action]) -> None:
         """Ask everybody with room, those that owe least first."""
         for peer in sorted(self._peers.values(), key=lambda each: each.owing):
-            self.fill(peer, now, out)
+            if peer.snubbed or not self._is_full(peer, now):
+                self.fill(peer, now, out)
 
     def tick(self, now: float, out: list[Action]) -> None:
         """Deadlines and endgame."""
@@ -163,23 +180,41 @@ class Picker:
         return max(self._policy.snub_s, self._policy.patience * self.service_s)
 
     def _fill_after(self, peer: Peer, now: float, out: list[Action]) -> None:
-        for waiting in list(self._waiting):
-            if self._pieces_out >= self._policy.most_asked(len(self._peers)):
-                break
-            del self._waiting[waiting]
-            if waiting in self._peers:
-                self.fill(self._peers[waiting], now, out)
+        if self._waiting:
+            for _ in range(len(self._waiting)):
+                if self._pieces_out >= self._most:
+                    break
+                waiting = next(iter(self._waiting))
+                del self._waiting[waiting]
+                if waiting in self._peers:
+                    self.fill(self._peers[waiting], now, out)
         self.ask_on(peer, now, out)
 
-    def _room(self, peer: Peer) -> bool:
-        policy = self._policy
-        if not peer.owing:
-            return True  # whatever others owe: a silent one must not keep us from the rest
-        if peer.bytes_down and self._few() and peer.outstanding_bytes < policy.pipeline_bytes:
-            return True
-        if peer.owing >= policy.depth(len(self._peers)):
+    def _is_full(self, peer: Peer, now: float) -> bool:
+        """What `_room` would find, in short, for what happens most often: every piece that any peer of many gets."""
+        if (
+            self._pieces_out < self._most
+            or not self._far
+            or peer.steers
+            or not self._rarity.wanted
+            or now - self._heard_at > self._policy.stalled_s
+        ):
             return False
-        if self._pieces_out < policy.most_asked(len(self._peers)):
+        if not peer.owing:
+            self._waiting[peer.id] = None
+        return True
+
+    def _room(self, peer: Peer, now: float) -> bool:
+        """Whether a peer may owe us one more piece."""
+        policy, owing = self._policy, peer.owing
+        if owing:
+            if not self._far and peer.bytes_down and self._few() and peer.outstanding_bytes < policy.pipeline_bytes:
+                return True
+            if owing >= self._depth:
+                return False
+        elif not self._far or peer.steers or now - self._heard_at > max(policy.stalled_s, self.service_s):
+            return True  # whatever others owe: a silent one must not keep us from the rest
+        if self._pieces_out < self._most:
             return True
         self._waiting[peer.id] = None
         return False
@@ -194,7 +229,9 @@ class Picker:
         return True
 
     def _push(self, peer: Peer, piece: int) -> None:
-        if len(peer.ready) >= _MOST_READY:
+        if self._small:
+            peer.more = True
+        elif len(peer.ready) >= _MOST_READY:
             self.refresh(peer)
         elif piece not in peer.spoilt:
             heappush(peer.ready, self._pack(piece))
@@ -205,6 +242,8 @@ class Picker:
     def _next(self, peer: Peer) -> int | None:
         """The rarest piece to ask a peer for; taken off its heap."""
         ready, rarity = peer.ready, self._rarity
+        if self._small:
+            return self._pick(peer)
         while True:
             while ready:
                 entry = heappop(ready)
@@ -229,15 +268,30 @@ class Picker:
             if not ready:
                 return None
 
+    def _pick(self, peer: Peer) -> int | None:
+        """The same for an image of few pieces: straight from the buckets."""
+        if not peer.more or not self._rarity.wanted:
+            return None
+        shown = peer.shown.encode()
+        piece = self._rarity.pick(shown, self._rng)
+        if piece is None:
+            peer.more = False
+        elif piece in peer.spoilt or piece in peer.asked:
+            found = self._rarity.rarest(shown, len(peer.spoilt) + len(peer.asked) + 1, self._rng)
+            return next((each for each in found if each not in peer.spoilt and each not in peer.asked), None)
+        return piece
+
     def _ask(self, peer: Peer, piece: int, now: float, out: list[Action], reason: str, probe: bool = False) -> None:
-        request = Request(self._piece_bytes(piece), now, probe)
+        request = Request(self._piece_bytes(piece), now, probe, counted=not (probe or (self._far and peer.steers)))
         if not peer.owing:
             peer.last_byte = now
+        if not self.askers:
+            self._heard_at = now
         peer.asked[piece] = request
         peer.owing += 1
         self.askers.setdefault(piece, []).append(peer)
         if not probe:
-            self._pieces_out += 1
+            self._pieces_out += request.counted
             self._bytes_out += request.size
             self._rarity.unwant(piece)
         out.append(Ask(peer.id, piece, reason))
@@ -250,8 +304,8 @@ class Picker:
             del self.askers[piece]
         if request.owed:
             peer.owing -= 1
+            self._pieces_out -= request.counted
             if not request.probe:
-                self._pieces_out -= 1
                 self._bytes_out -= request.owed
         return request
 
@@ -268,7 +322,8 @@ class Picker:
         request = peer.asked[kept]
         if not request.probe:
             request.probe = True
-            self._pieces_out -= 1
+            self._pieces_out -= request.counted
+            request.counted = False
             self._bytes_out -= request.owed
         self.missing(kept)
         out.append(Snub(peer.id, f"owes {len(owed)} pieces and sent no byte for {silent:.1f} s"))

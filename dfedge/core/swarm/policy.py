@@ -18,7 +18,15 @@ class Policy:
     near: int = 16
     """Peers up to which `depth_near` holds."""
     min_outstanding: int = 8
-    """Pieces outstanding in all; with more peers than this, one per peer."""
+    """Pieces outstanding in all, up to `near` peers; with more peers than this, one per peer."""
+    far_outstanding: int = 4
+    """The same above `near` peers. What waits in one queue cannot be asked of a peer that has it a moment later and
+    idles: with one per peer, a fleet of 300 at 24 neighbours took 7 % longer, with 3 or 8 as long as with 4."""
+    far_bytes: int = 1024 * 1024
+    """Bytes that may always be outstanding in all, for small pieces: 8 ms of a gigabit link."""
+    stalled_s: float = 1.0
+    """Seconds without a byte from anybody after which peers that owe nothing are asked beyond that: silent ones must
+    not keep us from the rest."""
     max_outstanding_bytes: int = 16 * 1024 * 1024
     """Bytes outstanding in all (always at least one piece): they are held in memory until they are proven."""
     few_sources: int = 4
@@ -74,9 +82,11 @@ class Policy:
         """D: pieces outstanding at one of so many peers."""
         return self.depth_near if peers <= self.near else self.depth_far
 
-    def most_asked(self, peers: int) -> int:
-        """C: pieces outstanding in all."""
-        return max(self.min_outstanding, peers)
+    def most_asked(self, peers: int, piece_bytes: int) -> int:
+        """C: pieces of a size that are outstanding in all."""
+        if peers <= self.near:
+            return max(self.min_outstanding, peers)
+        return max(self.far_outstanding, min(peers, self.far_bytes // max(1, piece_bytes)))
 
     def open_window(self, piece_bytes: int) -> int:
         """Pieces shown ahead to a peer when there are seeds enough; a Have holds 1,024."""

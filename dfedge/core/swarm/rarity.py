@@ -5,6 +5,7 @@ changes its bucket in two bit flips. Three bytes a piece in all.
 """
 
 from array import array
+from collections.abc import Iterable
 from itertools import chain, takewhile
 from random import Random
 from typing import Final
@@ -68,8 +69,32 @@ class Rarity:
 
     def more_of(self, shown: bytes) -> None:
         """One more peer shows all these."""
-        for piece in pieces_in(shown):
-            self._move(piece, 1)
+        self.more_each(pieces_in(shown))
+
+    def more_each(self, pieces: Iterable[int]) -> None:
+        """One more peer shows each of these. It runs for every piece that any peer gets: no call inside."""
+        copies, buckets = self._copies, self._buckets
+        for piece in pieces:
+            had = copies[piece]
+            copies[piece] = had + 1
+            if 0 <= had < _MOST:
+                old, new = _BUCKET[had], _BUCKET[had + 1]
+                bit = 0x80 >> (piece & 7)
+                if old != new and buckets[old][piece >> 3] & bit:
+                    buckets[old][piece >> 3] ^= bit
+                    buckets[new][piece >> 3] |= bit
+
+    def pick(self, shown: bytes, rng: Random) -> int | None:
+        """One wanted piece of a peer's map, of the rarest bucket, the first from a random place."""
+        theirs = int.from_bytes(shown, "big")
+        for bucket in self._buckets:
+            useful = theirs & int.from_bytes(bucket, "big")
+            if useful:
+                size = 8 * len(shown)
+                place = int(rng.random() * size)
+                above = useful >> place << place or useful
+                return size - (above & -above).bit_length()
+        return None
 
     def rarest(self, shown: bytes, most: int, rng: Random) -> list[int]:
         """Up to `most` wanted pieces of a peer's map, the rarest buckets first, from a random place in each."""

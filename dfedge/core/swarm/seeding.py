@@ -163,14 +163,33 @@ class Seeding:
             self._gifts[piece] = taker
             self._give(taker, piece, now, shows)
         if not self._left:
+            most = self._copies_now(takers, quartile, now)
             for taker in sorted(takers, key=lambda each: each.pace):
-                for _ in range(self._second_copies(taker, ample)):
+                for _ in range(min(most, self._second_copies(taker, ample))):
                     copy = self._next_lacking(taker, quartile, now)
                     if copy is None:
                         break
                     self._give(taker, copy, now, shows)
+                    most -= 1
         for peer, pieces in shows.items():
             out.extend(Show(peer, tuple(pieces[at : at + MAX_SHOW])) for at in range(0, len(pieces), MAX_SHOW))
+
+    def _copies_now(self, takers: list[Taker], quartile: float, now: float) -> int:
+        """How many second copies may be shown now. With few takers as many as they have room for.
+
+        With many all of these would stand before us in one queue: none while a piece that nobody has yet is about to be
+        asked for, and then only so many that our uplink is busy.
+        """
+        if len(takers) <= self._policy.near:
+            return len(self._ungiven) * len(takers)
+        recent, waiting = now - max(self._policy.slow * quartile, self._policy.tick), 0
+        for taker in takers:
+            for piece, given in taker.pending.items():
+                if given > recent:
+                    if self._gifts.get(piece) is taker:
+                        return 0
+                    waiting += 1
+        return max(0, self._policy.far_outstanding - waiting)
 
     def _neediest(self, takers: list[Taker], ample: bool, quartile: float, now: float) -> Taker | None:
         """Who should have the next ungiven piece: the least work in hand, by how fast it passes on.

@@ -57,6 +57,7 @@ class Swarm:
         self._rng, self._policy = rng, policy
         self._typical = piece_bytes(0) if manifest_pieces else 1
         self.peers: dict[NodeId, Peer] = {}
+        self._fresh: list[int] = []  # proven, and nobody was told yet
         self._greeted: dict[NodeId, PieceMap] = {}  # shown before the peer joined
         self._rarity = Rarity(self.holds)
         self._picker = Picker(self.holds, self._rarity, self.peers, piece_bytes, rng, policy)
@@ -91,10 +92,37 @@ class Swarm:
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in what happened; returns what to do about it."""
+        out = self.decide(event, now)
+        return [*(Show(peer, pieces) for peer, pieces in self.news()), *out] if self._fresh else out
+
+    def news(self) -> list[tuple[NodeId, tuple[int, ...]]]:
+        """What to tell whom of what was proven since the last call: all who lack it, and a seed, which steers by it."""
+        fresh, self._fresh = self._fresh, []
+        if not fresh:
+            return []
+        if self.complete:
+            pieces = tuple(fresh)
+            return [(peer, pieces) for peer in self.peers]
+        return [
+            (peer.id, tuple(news))
+            for peer in self.peers.values()
+            if not peer.complete or peer.steers
+            if (news := fresh if peer.steers else peer.shown.lacking(fresh))
+        ]
+
+    def decide(self, event: Event, now: float) -> list[Action]:
+        """The same as `handle`, for a room that tells of many pieces at a time: it calls `news` when it pleases."""
         out: list[Action] = []
         if isinstance(event, Received):  # once a block
             if (sender := self.peers.get(event.peer)) is not None:
                 self._picker.received(sender, event.piece, event.nbytes, now, out)
+            return out
+        if isinstance(event, Shown):  # once a piece and peer
+            if (peer := self.peers.get(event.peer)) is not None:
+                self._shown(peer, event.pieces, event.complete, now, out)
+            return out
+        if isinstance(event, Proven):
+            self._proven(event.piece, self.peers.get(event.peer), now, out)
             return out
         if isinstance(event, Tick):
             self._tick(now, out)
@@ -106,9 +134,7 @@ class Swarm:
             self._joined(event, now, out)
             return out
         peer = self.peers.get(event.peer)
-        if isinstance(event, Proven):
-            self._proven(event.piece, peer, now, out)
-        elif peer is None:
+        if peer is None:
             if isinstance(event, Left):
                 self._greeted.pop(event.peer, None)
         else:
@@ -117,14 +143,12 @@ class Swarm:
 
     def _of_peer(
         self,
-        event: Left | Shown | Withdrawn | Choked | Unchoked | Rejected | Spoiled,
+        event: Left | Withdrawn | Choked | Unchoked | Rejected | Spoiled,
         peer: Peer,
         now: float,
         out: list[Action],
     ) -> None:
         match event:
-            case Shown(_, pieces, complete):
-                self._shown(peer, pieces, complete, now, out)
             case Unchoked():
                 peer.choked_by = False
                 self._picker.fill(peer, now, out)
@@ -156,6 +180,7 @@ class Swarm:
         peer.last_byte = now
         peer.steers = peer.complete and not peer.shown.complete
         self.peers[peer.id] = peer
+        self._picker.resized()
         if peer.shown.complete:
             peer.everywhere = True
             self._rarity.everywhere += 1
@@ -178,6 +203,7 @@ class Swarm:
     def _left(self, peer: Peer, now: float, out: list[Action]) -> None:
         pieces = self._picker.lost_all(peer)
         del self.peers[peer.id]
+        self._picker.resized()
         if peer.everywhere:
             self._rarity.everywhere -= 1
         gone = peer.shown.encode()
@@ -195,18 +221,21 @@ class Swarm:
         self._steer(now, out)
 
     def _shown(self, peer: Peer, pieces: tuple[int, ...], complete: bool, now: float, out: list[Action]) -> None:
-        news = [piece for piece in dict.fromkeys(pieces) if piece not in peer.shown]
-        for piece in news:
-            peer.refused.discard(piece)
-            peer.shown.add(piece)
-            self._rarity.more(piece)
-            if self._seeding is not None:
+        news = peer.shown.add_all(pieces)
+        if peer.refused:
+            peer.refused.difference_update(news)
+        if self._seeding is None:
+            self._rarity.more_each(news)
+        else:
+            for piece in news:
+                self._rarity.more(piece)
                 self._seeding.has(peer, piece, now)
         complete = complete or peer.shown.complete
         if complete != peer.complete:
             peer.complete = complete
             self._choker.settle(out)
-        self._steer(now, out)
+        if self._seeding is not None:
+            self._steer(now, out)
         if not self.complete:
             self._picker.offer(peer, news)
             self._picker.ask_on(peer, now, out)
@@ -235,7 +264,7 @@ class Swarm:
         if piece in self.holds:
             return
         self.holds.add(piece)
-        out.extend(Show(peer.id, (piece,)) for peer in self.peers.values() if self.complete or _cares(peer, piece))
+        self._fresh.append(piece)
         self._picker.proven(piece, sender, now, out)
         if self.complete:
             if self._seeding is None:
@@ -271,8 +300,3 @@ class Swarm:
             if isinstance(action, Refuse):
                 self._seeding.take_back(self.peers[action.peer])
         self._seeding.steer(now, out)
-
-
-def _cares(peer: Peer, piece: int) -> bool:
-    """Whether a peer lacks the piece, or is a seed that decides by it what to show to whom."""
-    return piece not in peer.shown or peer.steers

@@ -48,3 +48,16 @@ def test_the_rarest_wanted_pieces_of_a_map_come_first(
 def test_no_more_are_found_than_asked_for() -> None:
     rarity = Rarity(PieceMap(COUNT))
     assert len(rarity.rarest(PieceMap.full(COUNT).encode(), 7, Random(0))) == 7
+
+
+def test_one_piece_picked_is_of_the_rarest_that_a_peer_shows_and_any_of_them() -> None:
+    rarity = Rarity(PieceMap(30))
+    rarity.more_each(range(20))
+    rarity.more_each(range(10))
+    rng = Random(1)
+    picked = {rarity.pick(PieceMap(30, range(5, 15)).encode(), rng) for _ in range(200)}
+    assert picked == set(range(10, 15))
+    for piece in range(10, 15):
+        rarity.unwant(piece)
+    assert {rarity.pick(PieceMap(30, range(5, 15)).encode(), rng) for _ in range(200)} == set(range(5, 10))
+    assert rarity.pick(PieceMap(30).encode(), rng) is None
