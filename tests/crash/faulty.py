@@ -18,11 +18,13 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
+from dfedge.store import allocation
+
 KINDS: Final = {
     "write": ("write", "pwrite", "pwritev"),
     "fsync": ("fsync", "fdatasync"),
     "rename": ("rename", "replace"),
-    "fallocate": ("posix_fallocate",),
+    "fallocate": ("_fallocate",),
     "close": ("close",),
     "open": ("open",),
     "remove": ("unlink", "rmdir"),
@@ -41,13 +43,18 @@ class Plan:
     for_good: bool
 
 
+def _home(name: str) -> Any:
+    """Where the program looks a call up."""
+    return allocation if name == "_fallocate" else os
+
+
 class FaultyDisk:
     """Counts the calls of the plan's kind, and fails the one that is due."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = str(folder)
         self._real: dict[str, Callable[..., Any]] = {
-            name: getattr(os, name) for names in KINDS.values() for name in names
+            name: getattr(_home(name), name) for names in KINDS.values() for name in names
         }
         self.plan: Plan | None = None
         self.seen = 0
@@ -67,12 +74,12 @@ class FaultyDisk:
         """Stand between this process and the kernel until it ends, or `take_away`."""
         for kind, names in KINDS.items():
             for name in names:
-                setattr(os, name, self._between(kind, name))
+                setattr(_home(name), name, self._between(kind, name))
 
     def take_away(self) -> None:
         """Give the real calls back."""
         for name, real in self._real.items():
-            setattr(os, name, real)
+            setattr(_home(name), name, real)
 
     def _between(self, kind: str, name: str) -> Callable[..., Any]:
         real = self._real[name]
