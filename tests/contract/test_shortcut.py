@@ -102,7 +102,11 @@ async def pair(cipher: str, shorts: tuple[bool, bool], rekey_bytes: int = 1 << 3
                 await opened.wait()
             near.take_up(ssh, shorts[0])
             far.take_up(far.ssh_connection, shorts[1])
-            yield near, far
+            try:
+                yield near, far
+            finally:
+                far.ssh_connection.abort()
+                await far.ssh_connection.wait_closed()
 
 
 def parcels(seed: int, total: int) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 longer. Slowness, silence and lost connections are no faults here: the path may be to blame.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -37,8 +37,8 @@ class Ban:
 @dataclass(slots=True)
 class _Sheet:
     spoilt: dict[tuple[ImageId, int], float] = field(default_factory=dict)
-    mistakes: deque[float] = field(default_factory=lambda: deque(maxlen=STRIKES))
-    complaints: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_COMPLAINTS))
+    mistakes: list[float] = field(default_factory=list)
+    complaints: list[float] = field(default_factory=list)
     bans: int = 0
     ban: Ban | None = None
 
@@ -61,17 +61,18 @@ class Blame:
     def mistaken(self, node: NodeId, what: str, now: float) -> Verdict:
         """Note that a session ended because the node said `what` no node says, and judge."""
         sheet = self._sheet(node, now)
-        sheet.mistakes.append(now)
-        strikes = sum(now - at <= WITHIN_S for at in sheet.mistakes)
+        sheet.mistakes = [*(at for at in sheet.mistakes if now - at <= WITHIN_S), now]
+        strikes = len(sheet.mistakes)
         reason = f"{strikes} sessions in {WITHIN_S / 60:.0f} min ended by its mistakes, the last: {what[:200]}"
         return self._judge(sheet, strikes, reason, now)
 
     def heeds(self, node: NodeId, now: float) -> bool:
         """Whether to look into a complaint of that node about a piece of ours; it counts as one."""
-        complaints = self._sheet(node, now).complaints
-        if len(complaints) == MAX_COMPLAINTS and now - complaints[0] <= WITHIN_S:
+        sheet = self._sheet(node, now)
+        sheet.complaints = [at for at in sheet.complaints if now - at <= WITHIN_S]
+        if len(sheet.complaints) >= MAX_COMPLAINTS:
             return False
-        complaints.append(now)
+        sheet.complaints.append(now)
         return True
 
     def ban(self, node: NodeId, now: float) -> Ban | None:
