@@ -120,7 +120,7 @@ def test_a_get_into_a_disk_that_fills_meanwhile_ends_keeps_what_is_proven_and_go
     result = boards.board.ask("get", "image", "-o", str(tmp_path / "out"))
     assert result["bytes_reused"] >= kept and result["bytes_fetched"] <= 16 * MIB - kept
     assert (tmp_path / "out").read_bytes() == (tmp_path / "image").read_bytes()
-    assert boards.board.ask("status")["degraded"] is None
+    until(lambda: boards.board.ask("status")["degraded"] is None, "the node to find its disk well")
     assert "Traceback" not in boards.board.said
 
 
