@@ -1,4 +1,7 @@
-"""The store: the one way to this node's images on disk."""
+"""The store: the one way to this node's images on disk.
+
+Longer than other modules: it is the door, and each of its many methods only hands on to the one module that does it.
+"""
 
 import logging
 import secrets

@@ -1,4 +1,7 @@
-"""Driving one image's swarm: what happens on the wire goes in as events, the swarm's actions come out as messages."""
+"""Driving one image's swarm: what happens on the wire goes in as events, the swarm's actions come out as messages.
+
+Longer than other modules: every event and action of a swarm has its few lines here, in the order in which they come.
+"""
 
 import asyncio
 import logging
