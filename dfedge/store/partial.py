@@ -3,6 +3,8 @@
 Write order: data → fdatasync → journal → fdatasync, by windows; at the end the whole file's SHA-256 → fsync → rename →
 fsync of the folder → index. Invariants: the journal vouches only for synced bytes; the blobs hold only whole, proven,
 synced files; a file whose fsync failed is never synced again, but read back from disk and written anew.
+
+A little longer than other modules, so that the whole order can be read in one place.
 """
 
 import errno

@@ -1,4 +1,7 @@
-"""The control socket: who gets in, what becomes of descriptors, and that nothing a client sends harms the agent."""
+"""The control socket: who gets in, what becomes of descriptors, and that nothing a client sends harms the agent.
+
+Long, as it goes through one object's every promise.
+"""
 
 import array
 import json

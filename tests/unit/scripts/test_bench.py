@@ -105,6 +105,14 @@ def test_a_failed_run_is_counted_and_its_numbers_are_not() -> None:
     assert "skipped: not installed" in text
 
 
+def test_the_table_says_if_the_seed_outlived_the_run_that_was_to_kill_it() -> None:
+    died, lived = trial("libtorrent", 1, 9.0), trial("dfedge", 1, 6.0)
+    died.seed_died_s = 3.0
+    text = report.table(NAMED["seed-dies"], [lived, died], {})
+    assert "- dfedge, the seed was killed in 0 of 1 runs: it never sent 1.05 ×" in text
+    assert "- libtorrent, the seed was killed in 1 of 1 runs, after 3.00 s" in text
+
+
 def test_cpu_is_per_gib_that_was_delivered() -> None:
     [row] = rows(FAST, [trial("dfedge", 1, 6.0, cpu=4.0)])
     assert row.cpu_s_per_gib is not None and row.cpu_s_per_gib.mid == pytest.approx(8.0)

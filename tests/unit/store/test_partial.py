@@ -1,4 +1,7 @@
-"""What a user keeps of a fetch, whatever happens in the middle of it."""
+"""What a user keeps of a fetch, whatever happens in the middle of it.
+
+Long, as it goes through one object's every promise.
+"""
 
 import errno
 import os

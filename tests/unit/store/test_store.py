@@ -1,4 +1,7 @@
-"""What a user finds in the store: images, pins, leases, room, and what a restart makes of it all."""
+"""What a user finds in the store: images, pins, leases, room, and what a restart makes of it all.
+
+Long, as it goes through one object's every promise.
+"""
 
 import errno
 import os
