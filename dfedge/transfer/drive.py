@@ -1,14 +1,11 @@
-"""Driving one image's swarm: what happens on the wire goes in as events, the swarm's actions come out as messages.
-
-Longer than other modules: every event and action of a swarm has its few lines here, in the order in which they come.
-"""
+"""Driving one image's swarm: what happens on the wire goes in as events, the swarm's actions come out as messages."""
 
 import asyncio
 import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol, assert_never
 
 import anyio
@@ -22,29 +19,19 @@ from dfedge.core.swarm import event as e
 from dfedge.core.swarm.swarm import Swarm
 from dfedge.core.wire import message as m
 from dfedge.transfer.ask import Attempt
+from dfedge.transfer.credit import Credit
 from dfedge.transfer.member import Member
+from dfedge.transfer.news import AT_ONCE, News
 from dfedge.transfer.ports import PieceStore
 from dfedge.transfer.serve import Line, Uplink
 
-GATHER: Final = 0.010  # seconds; pieces proven within it are shown in one message
-GATHER_FOR_SEED: Final = 0.008  # seconds for each peer; the more peers, the more messages a piece costs
-GATHER_AT_LEISURE: Final = 0.024  # seconds for each peer, where somebody else has shown the piece already
-MOST_GATHER: Final = 0.4  # seconds
+FOR_SEED: Final = 0.008  # seconds for each peer that news gather; the more peers, the more messages a piece costs
+AT_LEISURE: Final = 0.024  # seconds for each peer, where somebody else has shown the piece already
+LONGEST: Final = 0.4  # seconds
 PROVERS: Final = 2  # pieces being hashed and written at once
 MAX_RECHECKS: Final = 16  # complaints about our pieces that wait to be looked into
-PROBATION: Final = 4  # pieces of a peer, proven one after the other, until it may owe us more than two
-AFTER_BAD: Final = -4  # where a peer's count of proven pieces stands after a bad one: it owes one at a time until 0
-UNLIMITED: Final = 32  # proven pieces after which the swarm alone says how many
 MAX_BAD: Final = 256  # bad pieces remembered for the report
 log = logging.getLogger("dfedge.transfer")
-
-
-@dataclass(slots=True)
-class Gathered:
-    """Pieces that wait to be shown to one peer."""
-
-    due: float  # monotonic seconds
-    pieces: list[int] = field(default_factory=list)
 
 
 class Court(Protocol):
@@ -87,13 +74,9 @@ class Drive:
         self._held_up: dict[tuple[NodeId, int], asyncio.TimerHandle] = {}  # asks that wait for their allowance
         self._taking = False  # whether what we ask for can be put into the store
         self._parked: dict[tuple[NodeId, int], None] = {}  # asks that wait until it can or for credit, in order
-        self._streak: dict[NodeId, int] = {}  # proven pieces of a peer since its last bad one, from AFTER_BAD up
-        self._owed: dict[NodeId, set[int]] = {}  # pieces asked of a peer that are neither proven nor given up
+        self._credit = Credit()
         self._unput: set[NodeId] = set()  # peers whose pieces came and could not be put into the store
-        self._shows: dict[NodeId, Gathered] = {}
-        self._first_hand = False  # the piece in hand came from a seed: nobody else can pass it on
-        self._flush: asyncio.TimerHandle | None = None
-        self._flush_at = math.inf
+        self._news = News(self._tell, clock)
         self._woken = anyio.Event()
         self._send_whole, self._whole = anyio.create_memory_object_stream[Attempt](math.inf)
         self._complaints: deque[int] = deque(maxlen=MAX_RECHECKS)
@@ -115,8 +98,9 @@ class Drive:
                     await anyio.sleep(tick_s)
                     self.handle(e.Tick())
         finally:
-            for timer in (*self._held_up.values(), *([self._flush] if self._flush else [])):
+            for timer in self._held_up.values():
                 timer.cancel()
+            self._news.close()
             self._send_whole.close()
             self._whole.close()
             self._uplink.forget(self)
@@ -170,9 +154,8 @@ class Drive:
             self._lines.pop(id(member.connection.line), None)
             member.connection.line.forget(lambda served, _: served is self)
         self._served.discard(peer)
-        self._streak.pop(peer, None)
-        self._owed.pop(peer, None)
-        self._shows.pop(peer, None)
+        self._credit.forget(peer)
+        self._news.forget(peer)
         self.snubs.pop(peer, None)
         for key in [key for key in (*self._attempts, *self._held_up, *self._parked) if key[0] == peer]:
             self._drop(*key)
@@ -220,11 +203,9 @@ class Drive:
             member.connection.line.forget(lambda served, _: served is self)
 
     def _ask(self, peer: NodeId, piece: int) -> None:
-        owed = self._owed.setdefault(peer, set())
-        if not self._taking or (piece not in owed and len(owed) >= _credit(self._streak.get(peer, 0))):
+        if not self._taking or not self._credit.take(peer, piece):
             self._parked[peer, piece] = None
             return
-        owed.add(piece)
         length = self.store.manifest.lengths[piece]
         wait = self._down.take(length)
         if wait > 0:
@@ -249,9 +230,8 @@ class Drive:
 
     def _settled(self, peer: NodeId, piece: int) -> None:
         """A peer owes us a piece no more, so it may be asked for another."""
-        owed = self._owed.get(peer, set())
-        owed.discard(piece)
-        if self._parked and len(owed) < _credit(self._streak.get(peer, 0)):
+        self._credit.settle(peer, piece)
+        if self._parked and self._credit.has(peer):
             self._unpark([key for key in self._parked if key[0] == peer])
 
     def _unpark(self, keys: Sequence[tuple[NodeId, int]]) -> None:
@@ -271,55 +251,27 @@ class Drive:
         if attempt is None:
             return
         attempt.asker.drop(attempt)
-        member = self._members.get(peer)
-        if member is not None and member.ours is not None:
-            member.connection.send(m.Cancel(member.ours, piece))
+        self._say(peer, partial(m.Cancel, piece=piece))
 
-    def _show(self, peer: NodeId, pieces: "tuple[int, ...] | list[int]") -> None:
-        if not pieces:
-            return
-        due = self._clock() + self._gather_s(peer)
-        gathered = self._shows.get(peer)
-        if gathered is None:
-            gathered = self._shows[peer] = Gathered(due)
-        gathered.due = min(due, gathered.due)
-        gathered.pieces.extend(pieces)
-        self._flush_by(gathered.due)
+    def _show(self, peer: NodeId, pieces: Sequence[int]) -> None:
+        if pieces:
+            self._news.add(peer, pieces, self._gather_s(peer))
 
     def _gather_s(self, peer: NodeId) -> float:
-        """How long to gather: briefly what only we can pass on, and at the end, when somebody may wait for just this.
+        """How long news gather: briefly at the end, when somebody may wait for just this.
 
         A seed counts by what it is shown how well each of us passes on, so it hears sooner than the others.
         """
         peers, missing = len(self._members), self.store.holds.count - len(self.store.holds)
-        if self._first_hand or missing <= 2 * peers:
-            return GATHER
-        each = GATHER_FOR_SEED if self.swarm.is_complete(peer) else GATHER_AT_LEISURE
-        return max(GATHER, min(MOST_GATHER, each * peers))
+        if missing <= 2 * peers:
+            return AT_ONCE
+        each = FOR_SEED if self.swarm.is_complete(peer) else AT_LEISURE
+        return max(AT_ONCE, min(LONGEST, each * peers))
 
-    def _flush_by(self, due: float) -> None:
-        if due >= self._flush_at:
-            return
-        if self._flush is not None:
-            self._flush.cancel()
-        self._flush_at = due
-        self._flush = asyncio.get_running_loop().call_later(due - self._clock(), self._flush_shows)
-
-    def _flush_shows(self) -> None:
-        """Show what is due; with it goes what else has gathered for that peer."""
-        self._flush, self._flush_at = None, math.inf
-        soon = self._clock() + GATHER / 2
-        due = {peer: gathered.pieces for peer, gathered in self._shows.items() if gathered.due <= soon}
-        for peer, pieces in due.items():
-            del self._shows[peer]
-            member = self._members.get(peer)
-            if member is None or member.ours is None:
-                continue
-            for start in range(0, len(pieces), m.MAX_HAVE):
-                part = tuple(pieces[start : start + m.MAX_HAVE])
-                member.connection.send(m.Have(member.ours, self.swarm.complete, part))
-        if self._shows:
-            self._flush_by(min(gathered.due for gathered in self._shows.values()))
+    def _tell(self, peer: NodeId, pieces: Sequence[int]) -> None:
+        for start in range(0, len(pieces), m.MAX_HAVE):
+            part = tuple(pieces[start : start + m.MAX_HAVE])
+            self._say(peer, partial(m.Have, complete=self.swarm.complete, pieces=part))
 
     # What comes back (Taker).
 
@@ -355,34 +307,32 @@ class Drive:
 
     def _judge(self, outcome: Outcome, peer: NodeId, piece: int, length: int) -> None:
         if outcome is Outcome.MISMATCH:
-            self._streak[peer] = AFTER_BAD
+            self._credit.spoiled(peer)
             self.wasted += length
             self.bad.append((peer, piece))
             self.handle(e.Spoiled(piece, peer))
+            self._say(peer, partial(m.Bad, piece=piece))
             member = self._members.get(peer)
             if member is not None:
-                if member.ours is not None:
-                    member.connection.send(m.Bad(member.ours, piece))
                 self._court.spoiled(self.image, piece, member)
             return
-        self._streak[peer] = self._streak.get(peer, 0) + 1
+        self._credit.proven(peer)
         if outcome is Outcome.DUPLICATE:
             self.wasted += length
         else:
             self.fetched[peer] = self.fetched.get(peer, 0) + length
-        self._first_hand = self.swarm.is_complete(peer)
+        is_first_hand = self.swarm.is_complete(peer)  # then nobody else can pass it on yet
         for twin in self.store.twins(piece):
-            self.handle(e.Proven(twin, peer))
-        self._first_hand = False
+            for action in self.swarm.decide(e.Proven(twin, peer), self._clock()):
+                self._carry_out(action)
+        for other, news in self.swarm.news():
+            self._news.add(other, news, AT_ONCE if is_first_hand else self._gather_s(other))
 
     # What we serve (Served).
 
     def may_ask(self, line: Line, piece: int) -> bool:
         member = self._lines.get(id(line))
         return member is not None and member.connection.id in self._served and piece in self.store.holds
-
-    def on_served(self, line: Line, nbytes: int) -> None:
-        """Nothing to do: the line counts what it sent."""
 
     def on_rotten(self, piece: int) -> None:
         """A piece could not be proven or read; where it is still held, we look at our own disk."""
@@ -401,10 +351,9 @@ class Drive:
             self.finished = anyio.Event()
         for piece in gone:
             self.handle(e.Lost(piece))
-        for member in self.members:
-            if member.ours is not None:
-                for start in range(0, len(gone), m.MAX_HAVE):
-                    member.connection.send(m.Lost(member.ours, tuple(gone[start : start + m.MAX_HAVE])))
+        for peer in tuple(self._members):
+            for start in range(0, len(gone), m.MAX_HAVE):
+                self._say(peer, partial(m.Lost, pieces=tuple(gone[start : start + m.MAX_HAVE])))
 
     def take(self, store: PieceStore) -> None:
         """Go on with a door to the same image that takes pieces."""
@@ -451,12 +400,3 @@ class Drive:
                 if not good and piece not in self.store.holds:
                     self.lose((piece,))
             await self._woken.wait()
-
-
-def _credit(streak: int) -> float:
-    """How many pieces a peer may owe us: few until some are proven, so that of one that has rotted few are wasted."""
-    if streak < 0:
-        return 1
-    if streak < PROBATION:
-        return 2
-    return 2 * (streak - PROBATION + 2) if streak < UNLIMITED else math.inf

@@ -37,8 +37,6 @@ class Served(Protocol):
         """Whether this peer is unchoked and we hold the piece."""
         ...
 
-    def on_served(self, line: "Line", nbytes: int) -> None: ...
-
     def on_rotten(self, piece: int) -> None:
         """A piece of ours does not match its digest any more."""
         ...
@@ -210,4 +208,3 @@ class Uplink:
         block = Frame(Kind.BLOCK, header.handle, header.request, header.piece, header.offset, header.length)
         line.bulk.send(block, data)
         line.meter.count(len(data))
-        served.on_served(line, len(data))

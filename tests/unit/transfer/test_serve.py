@@ -23,8 +23,6 @@ class Served:
     def may_ask(self, line: Line, piece: int) -> bool:
         return self.open
 
-    def on_served(self, line: Line, nbytes: int) -> None: ...
-
     def on_rotten(self, piece: int) -> None:
         self.rot.append(piece)
 

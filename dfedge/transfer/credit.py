@@ -1,0 +1,55 @@
+"""How many pieces each peer may owe us: few until some are proven, so that of one that has rotted few are wasted."""
+
+import math
+from typing import Final
+
+from dfedge.core.seams import NodeId
+
+PROBATION: Final = 4  # pieces of a peer, proven one after the other, until it may owe us more than two
+AFTER_BAD: Final = -4  # where a peer's count of proven pieces stands after a bad one: it owes one at a time until 0
+UNLIMITED: Final = 32  # proven pieces after which the swarm alone says how many
+
+
+class Credit:
+    """What the peers of one swarm owe, and what they have given."""
+
+    def __init__(self) -> None:
+        self._streak: dict[NodeId, int] = {}  # proven pieces of a peer since its last bad one, from AFTER_BAD up
+        self._owed: dict[NodeId, set[int]] = {}  # pieces asked of a peer that are neither proven nor given up
+
+    def has(self, peer: NodeId) -> bool:
+        """Whether a peer may owe us one more."""
+        return len(self._owed.get(peer, ())) < _most(self._streak.get(peer, 0))
+
+    def take(self, peer: NodeId, piece: int) -> bool:
+        """Let a peer owe us a piece, unless it may not owe one more."""
+        owed = self._owed.setdefault(peer, set())
+        if piece not in owed and not self.has(peer):
+            return False
+        owed.add(piece)
+        return True
+
+    def settle(self, peer: NodeId, piece: int) -> None:
+        """A peer owes us a piece no more."""
+        self._owed.get(peer, set()).discard(piece)
+
+    def proven(self, peer: NodeId) -> None:
+        """A piece of a peer's was good."""
+        self._streak[peer] = self._streak.get(peer, 0) + 1
+
+    def spoiled(self, peer: NodeId) -> None:
+        """A piece of a peer's was bad."""
+        self._streak[peer] = AFTER_BAD
+
+    def forget(self, peer: NodeId) -> None:
+        """A peer is gone."""
+        self._streak.pop(peer, None)
+        self._owed.pop(peer, None)
+
+
+def _most(streak: int) -> float:
+    if streak < 0:
+        return 1
+    if streak < PROBATION:
+        return 2
+    return 2 * (streak - PROBATION + 2) if streak < UNLIMITED else math.inf
