@@ -217,15 +217,13 @@ class Drive:
     def _ask_now(self, peer: NodeId, piece: int, length: int) -> None:
         key = (peer, piece)
         self._held_up.pop(key, None)
+        member = self._members.get(peer)
         if piece in self.store.holds:  # it was being written when an earlier fetch ended, and the swarm does not know
             asyncio.get_running_loop().call_soon(self.handle, e.Proven(piece, peer))
             self._settled(peer, piece)
-            return
-        member = self._members.get(peer)
-        if member is None or member.ours is None or member.connection.is_closed:
+        elif member is None or member.ours is None or member.connection.is_closed:
             self._settled(peer, piece)
-            return
-        if key not in self._attempts:
+        elif key not in self._attempts:
             self._attempts[key] = member.connection.asker.ask(self, member.ours, piece, length)
 
     def _settled(self, peer: NodeId, piece: int) -> None:
