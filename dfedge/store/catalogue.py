@@ -35,7 +35,7 @@ def sweep(paths: Iterable[Path]) -> None:
     """Remove files and folders; what a failing disk keeps is found again."""
     for path in paths:
         with suppress(OSError):
-            path.unlink() if not path.is_dir() else shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
 
 
 class Catalogue:
@@ -84,10 +84,7 @@ class Catalogue:
             return []
         files = {digest.hex() for found in self.index.files().values() for digest, _ in found}
         folders = {image.hex() for image in self.rows} | set(spare)
-        return [
-            *(blob for blob in self._layout.blobs.iterdir() if blob.name not in files),
-            *(folder for folder in self._layout.partial.iterdir() if folder.name not in folders),
-        ]
+        return [*self._layout.strays(files, folders)]
 
     def _entries(self) -> Iterator[tuple[Row, Manifest]]:
         """What is known of the images, for an index that failed. Raises OSError where a manifest can't be read now."""

@@ -190,16 +190,14 @@ class Clearing:
 
     def _leftovers(self, wanted: set[str], known: set[str]) -> list[tuple[Path, Eviction]]:
         layout = self._shared.layout
-        found = []
-        for path in layout.blobs.iterdir():
-            if path.name not in wanted:
-                room = Room(path.lstat().st_size, 1)
-                found.append((path, Eviction(None, f"sha256:{path.name[:12]}", room, "no image has this file")))
-        for path in layout.partial.iterdir():
-            if path.name not in known and not path.name.startswith(STAGE_PREFIX):
-                room, reason = _folder_room(path), "no image is being fetched there"
-                found.append((path, Eviction(None, f"partial {path.name[:12]}", room, reason)))
-        return found
+        strays = (path for path in layout.strays(wanted, known) if not path.name.startswith(STAGE_PREFIX))
+        return [(path, _leftover(path, is_blob=path.parent == layout.blobs)) for path in strays]
+
+
+def _leftover(path: Path, *, is_blob: bool) -> Eviction:
+    if is_blob:
+        return Eviction(None, f"sha256:{path.name[:12]}", Room(path.lstat().st_size, 1), "no image has this file")
+    return Eviction(None, f"partial {path.name[:12]}", _folder_room(path), "no image is being fetched there")
 
 
 def _folder_room(folder: Path) -> Room:

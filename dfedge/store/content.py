@@ -21,6 +21,7 @@ from dfedge.core.image.piecemap import PieceMap
 from dfedge.core.seams import ImageId
 from dfedge.core.units import short_digest
 from dfedge.store.body import Body, hash_cold, hash_range
+from dfedge.store.damage import MARK
 from dfedge.store.descriptor import Descriptors
 from dfedge.store.fault import disk_fault, is_medium
 from dfedge.store.journal import Journal
@@ -28,8 +29,6 @@ from dfedge.store.layout import Layout, has_size, lacking_bytes
 from dfedge.store.worker import Workers
 
 MOST_COMPARED: Final = 65_536  # pieces; beyond it a table of all digests would cost more memory than it is worth
-
-MARK: Final = "rotten"
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")

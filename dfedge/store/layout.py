@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Container, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,11 @@ class Layout:
     def partial_image(self, image: ImageId) -> Path:
         """The folder of an image that is still being fetched."""
         return self.partial / image.hex()
+
+    def strays(self, digests: Container[str], images: Container[str]) -> Iterator[Path]:
+        """Blobs of other digests than these, and partial folders of other images, in hex. Raises OSError."""
+        for folder, known in ((self.blobs, digests), (self.partial, images)):
+            yield from (path for path in folder.iterdir() if path.name not in known)
 
     def prepare(self) -> None:
         """Make the folders, 0700. Raises Refused where one is a link, not ours, or writable by others."""

@@ -5,12 +5,11 @@ Longer than other modules: it is the door, and each of its many methods only han
 
 import logging
 import secrets
-import shutil
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 from weakref import WeakValueDictionary
 
 import anyio
@@ -21,7 +20,8 @@ from dfedge.core.seams import ImageId
 from dfedge.core.units import short_digest
 from dfedge.store.catalogue import Catalogue, StoredImage, sweep
 from dfedge.store.clearing import Cleared, Clearing
-from dfedge.store.content import MARK, Content, Shared
+from dfedge.store.content import Content, Shared
+from dfedge.store.damage import Damages, RotWatcher
 from dfedge.store.descriptor import Descriptors
 from dfedge.store.eviction import NOTHING, USUAL, Evicted, Eviction, Room, Watermarks
 from dfedge.store.fault import disk_fault, told
@@ -29,7 +29,7 @@ from dfedge.store.health import Health
 from dfedge.store.held import HeldImage
 from dfedge.store.housekeeping import Housekeeping
 from dfedge.store.ingest import Stage, check_all_there
-from dfedge.store.layout import STAGE_PREFIX, Layout, make_own_folder, sync_folder
+from dfedge.store.layout import STAGE_PREFIX, Layout, sync_folder
 from dfedge.store.lock import StateLock
 from dfedge.store.output import copy_out
 from dfedge.store.partial import PartialImage
@@ -43,22 +43,6 @@ LONG_JOBS: Final = 4  # whole files hashed, synced, copied at once; each has a t
 FETCH_FILES: Final = 3  # a partial image's folder, its journal and a draft of that
 RECENT: Final = 8  # images whose state is kept though nobody holds on to them
 log = logging.getLogger("dfedge.store")
-
-
-class RotWatcher(Protocol):
-    """Who is told of what rots."""
-
-    def lost(self, image: ImageId, pieces: Collection[int]) -> None:
-        """These pieces have just left the map."""
-        ...
-
-    def rotted(self, image: ImageId, path: str, pieces: int) -> None:
-        """So many pieces of that file are to be fetched again; those that are good may be served."""
-        ...
-
-    def mended(self, image: ImageId) -> None:
-        """The image is whole again, as another that has its files was mended."""
-        ...
 
 
 class Store:
@@ -90,12 +74,10 @@ class Store:
         self._held_bytes: dict[ImageId, int] = {}  # of partial images, as last seen
         self._stages: set[Stage] = set()
         self._leases: dict[ImageId, Counter[str]] = {}
-        self._watchers: list[RotWatcher] = []
+        self._damages = Damages(layout, now, self.fault, self._health.fail)
         self.scrubber = Scrubber(
             layout.scrub, now, lambda: list(self._catalogue.rows), self._peek, self._is_first, self.fault,
         )  # fmt: skip
-        self._now = now
-        self._unmarked: dict[ImageId, float] = {}  # spoilt, and the disk did not let us write it down
         self._usage: Usage | None = None
         self._make_durable()
         self._look_at_partials()
@@ -136,7 +118,7 @@ class Store:
     def _look_at_partials(self) -> None:
         for row in list(self._catalogue.rows.values()):
             if row.image in self._catalogue.damaged:
-                self._mark(row.image)
+                self._damages.mark(row.image)
                 log.error("files gone image=%s", row.label)
             if not row.complete:
                 self._readable(row.image)
@@ -146,8 +128,7 @@ class Store:
 
     async def _tidy(self) -> None:
         """Clear away what a failing disk kept, and do what it refused."""
-        for image in list(self._unmarked):
-            self._mark(image)
+        self._damages.mark_again()
         for content in list(self._contents.values()):
             if content.rotten:
                 with suppress(DfedgeError):
@@ -243,17 +224,21 @@ class Store:
 
         Raises NotFound; Busy or Corrupt where it can't be read just now.
         """
-        held: HeldImage | None = self._partials.get(image) or self._held.get(image)
-        if held is None:
-            try:
-                held = self._held[image] = HeldImage(self._content(image))
-            except OSError as error:
-                raise self.fault("can't be read", error) from error
+        try:
+            held = self._door(image)
+        except OSError as error:
+            raise self.fault("can't be read", error) from error
         self._recent[image] = held
         self._recent.move_to_end(image)
         while len(self._recent) > RECENT:
             self._recent.popitem(last=False)
         self._use(image)
+        return held
+
+    def _door(self, image: ImageId) -> HeldImage:
+        held: HeldImage | None = self._partials.get(image) or self._held.get(image)
+        if held is None:
+            held = self._held[image] = HeldImage(self._content(image))
         return held
 
     def _content(self, image: ImageId) -> Content:
@@ -330,7 +315,7 @@ class Store:
 
     async def _completed(self, image: ImageId) -> None:
         self._catalogue.set_complete(image, True)
-        self._unmarked.pop(image, None)
+        self._damages.forget(image)
         partial = self._partials.pop(image, None)
         if partial is not None:
             self._recent[image] = self._held[image] = partial
@@ -346,11 +331,9 @@ class Store:
         self._held_bytes[content.image] = content.held_bytes
         if content.complete and content.image not in self._partials:  # else its fetch finds that out
             self._catalogue.set_complete(content.image, True)
-            self._unmarked.pop(content.image, None)
             async with content.moving:
-                await self._shared.work(_remove_folder, content.folder)
-            for watcher in self._watchers:
-                watcher.mended(content.image)
+                await self._shared.work(sweep, (content.folder,))
+            self._damages.mended(content.image)
 
     def _demoted(self, image: ImageId) -> None:
         self._catalogue.set_complete(image, False)
@@ -371,65 +354,31 @@ class Store:
         content = self._contents.get(image)
         if content is not None:
             self._held_bytes[image] = content.held_bytes
-        for watcher in self._watchers:
-            watcher.lost(image, pieces)
+        self._damages.lost(image, pieces)
 
     def _rotted(self, image: ImageId, path: str, pieces: int) -> None:
         row = self._catalogue.rows.get(image)
-        label = row.label if row else short_digest(image)
-        log.error("rotten image=%s file=%s pieces=%d", label, path, pieces)
-        for watcher in self._watchers:
-            watcher.rotted(image, path, pieces)
+        self._damages.rotted(image, row.label if row else short_digest(image), path, pieces)
 
     def _miss(self, content: Content) -> None:
         """A file of an image that was whole is gone, or has another size."""
-        self._mark(content.image)
+        self._damages.mark(content.image)
         for body in content.bodies:
             if not body.whole:
                 self._rotted(content.image, body.label, sum(piece not in content.holds for piece in body.pieces()))
 
-    def _mark(self, image: ImageId) -> None:
-        """Write down that an image was whole here; where the disk takes no writes, when it does again."""
-        folder = self._layout.partial_image(image)
-        self._unmarked.setdefault(image, self._now())
-        try:
-            make_own_folder(folder)
-            folder.joinpath(MARK).touch(0o600)
-        except OSError as error:
-            self.fault("can't be written", error)
-        except DfedgeError as error:
-            self._health.fail(str(error))
-        else:
-            del self._unmarked[image]
-
     def watch(self, watcher: RotWatcher) -> None:
         """Have somebody told of what rots, on the event loop, as long as the store is open."""
-        self._watchers.append(watcher)
+        self._damages.watch(watcher)
 
     def spoilt(self) -> dict[ImageId, float]:
         """Images that were whole here until some of them rotted, and since when, in seconds since 1970."""
-        found = {}
-        for row in self._catalogue.rows.values():
-            if row.complete:
-                continue
-            try:
-                found[row.image] = self._layout.partial_image(row.image).joinpath(MARK).stat().st_mtime
-            except FileNotFoundError:
-                if row.image in self._unmarked:
-                    found[row.image] = self._unmarked[row.image]
-            except OSError as error:
-                self.fault("can't be read", error)
-        return found
+        return self._damages.since(row.image for row in self._catalogue.rows.values() if not row.complete)
 
     def _peek(self, image: ImageId) -> tuple[HeldImage, Content] | None:
         """An image to read it over; that is no use of it. None where its manifest can't be read."""
         content = self._readable(image)
-        if content is None:
-            return None
-        held: HeldImage | None = self._partials.get(image) or self._held.get(image)
-        if held is None:
-            held = self._held[image] = HeldImage(content)
-        return held, content
+        return (self._door(image), content) if content is not None else None
 
     def _readable(self, image: ImageId) -> Content | None:
         """What is held of an image; none where its manifest has rotted or can't be read just now."""
@@ -499,8 +448,9 @@ class Store:
         content = self._contents.pop(image, None)
         if content is not None:
             content.lose(list(content.holds))
-        for known in (self._partials, self._held, self._recent, self._held_bytes, self._unmarked):
+        for known in (self._partials, self._held, self._recent, self._held_bytes):
             known.pop(image, None)
+        self._damages.forget(image)
 
     async def pin(self, image: ImageId) -> None:
         """Keep an image from eviction and removal. Raises NotFound."""
@@ -608,7 +558,3 @@ class Store:
     def _use(self, image: ImageId) -> None:
         if self._catalogue.used(image):
             self._housekeeping.note_use()
-
-
-def _remove_folder(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
