@@ -106,6 +106,7 @@ def test_a_get_into_a_disk_that_fills_meanwhile_ends_keeps_what_is_proven_and_go
 
     getting = boards.board.popen(["get", "image"], subprocess.PIPE, subprocess.PIPE)
     until(lambda: have() > 2 * MIB, "some of it to come")
+    boards.board.ask("pin", "image:1")  # else what is here goes for the other program, once nobody fetches it
     filler = fill(disk, leave=MIB)
     _, said = getting.communicate(timeout=30)
     assert getting.returncode == 1 and "[no_space]" in said
