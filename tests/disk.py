@@ -19,7 +19,7 @@ OLD_EXT: Final = (*EXT4, "-O", "^extent,^64bit")  # as on older cards: it can't 
 @contextmanager
 def memory_disk(where: Path, options: str) -> Iterator[Path]:
     """A tmpfs with options such as `size=8m,nr_inodes=200`."""
-    with _mounted(where, "-t", "tmpfs", "-o", f"{options},mode=0700", "tmpfs"):
+    with mounted(where, "-t", "tmpfs", "-o", options, "tmpfs"):
         yield where
 
 
@@ -37,21 +37,22 @@ def loop_disk(where: Path, mib: int, kind: tuple[str, ...] = EXT4) -> Iterator[P
     if made.returncode:
         pytest.skip(f"can't make {kind[0]}: {made.stderr.strip()}")
     try:
-        with _mounted(where, "-o", "loop", str(file)):
-            where.chmod(0o700)
+        with mounted(where, "-o", "loop", str(file)):
             yield where
     finally:
         file.unlink()
 
 
 @contextmanager
-def _mounted(where: Path, *args: str) -> Iterator[None]:
+def mounted(where: Path, *args: str) -> Iterator[Path]:
+    """What `mount` makes of these arguments, for us alone."""
     where.mkdir(exist_ok=True)
     done = subprocess.run(["mount", *args, str(where)], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"can't mount: {done.stderr.strip()}")
     try:
-        yield
+        where.chmod(0o700)
+        yield where
     finally:
         subprocess.run(["umount", str(where)], check=True)
 

@@ -1,4 +1,4 @@
-"""Sizes, rates, durations and digests as people write and read them."""
+"""Sizes, rates, durations, addresses and digests as people write and read them."""
 
 import re
 from typing import Final
@@ -73,6 +73,11 @@ def duration(seconds: float) -> str:
         if count:
             parts.append(f"{count} {unit}")
     return " ".join(parts[:2])
+
+
+def host_port(host: str, port: int) -> str:
+    """Write where a node listens: `192.0.2.7:7411`, `[fe80::1%eth0]:7411`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def short_digest(digest: bytes) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 import anyio
 
 from dfedge.core.errors import UsageError
+from dfedge.core.units import host_port
 
 DEFAULT_PORT: Final = 7411
 RESOLVE_S: Final = 5.0  # a dead resolver must not hold up those that are given as addresses
@@ -25,7 +26,7 @@ class Peer:
     port: int = DEFAULT_PORT
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_port(self.host, self.port)
 
 
 def parse(text: str) -> Peer:

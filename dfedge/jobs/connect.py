@@ -152,7 +152,7 @@ class Mesh:
         """Exchange a neighbour now and then, while nothing moves, so that the fleet stays mixed."""
         while True:
             await anyio.sleep(REWIRE_S * self._rng.uniform(0.75, 1.25))
-            if any(peer.is_busy for peer in self._peers) or self._peers.wanted:
+            if self._peers.are_busy or self._peers.wanted:
                 continue
             leaver = self._neighbourhood.leaver(self._clock(), self._links(), self._is_near)
             if leaver is not None:

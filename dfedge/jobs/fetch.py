@@ -11,8 +11,7 @@ from dfedge.core.image.manifest import Manifest
 from dfedge.core.image.name import Ref
 from dfedge.core.seams import Clock, ImageId, NodeId
 from dfedge.core.units import duration, size
-from dfedge.core.wire.message import Entry
-from dfedge.jobs.offer import offer_held
+from dfedge.jobs.offer import offer, offer_held
 from dfedge.jobs.resolve import Resolved, Resolver
 from dfedge.store.partial import PartialImage
 from dfedge.store.store import Store
@@ -135,7 +134,7 @@ class Fetcher:
     ) -> None:
         """Report and announce until the swarm is finished. Raises TimedOut at a standstill."""
         announced = self._clock()
-        self._announce(found, drive.held_bytes)
+        offer(self._peers, found.image, found.manifest, drive.held_bytes)
         moved_at, moved = self._clock(), drive.held_bytes
         while not drive.finished.is_set():
             await report(meter.read())
@@ -153,14 +152,9 @@ class Fetcher:
                 )
             if now - announced >= ANNOUNCE_EVERY:
                 announced = now
-                self._announce(found, drive.held_bytes)
+                offer(self._peers, found.image, found.manifest, drive.held_bytes)
         if drive.failure is None:
             await report(meter.read())
-
-    def _announce(self, found: Resolved, held: int) -> None:
-        manifest = found.manifest
-        entry = Entry(found.image, manifest.name, manifest.version, manifest.created, manifest.size, held)
-        self._peers.announce(entry)
 
     def _result(self, found: Resolved, start: float, reused: int, drive: Drive | None) -> Fetched:
         return Fetched(

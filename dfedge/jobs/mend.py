@@ -13,8 +13,7 @@ import anyio.lowlevel
 from dfedge.core.errors import Corrupt, DfedgeError
 from dfedge.core.seams import Clock, ImageId, NodeId
 from dfedge.core.units import short_digest
-from dfedge.core.wire.message import Entry
-from dfedge.jobs.offer import offer_held
+from dfedge.jobs.offer import offer, offer_held
 from dfedge.jobs.resolve import Resolved, Resolver
 from dfedge.store.partial import PartialImage
 from dfedge.store.store import Store
@@ -202,7 +201,7 @@ class Mender:
                 self._done(damage, self._gave(damage.image))
                 return
             with self._swarms.fetching(damage.image, partial) as drive:
-                self._announce(found, partial)
+                offer(self._peers, found.image, found.manifest, partial.held_bytes)
                 damage.trouble = "no peer that holds it is connected"
                 async with self._reading:
                     await self._store.scrubber.image(damage.image, anyio.lowlevel.checkpoint)
@@ -235,11 +234,6 @@ class Mender:
                     raise
             else:
                 return
-
-    def _announce(self, found: Resolved, partial: PartialImage) -> None:
-        manifest = found.manifest
-        held = partial.held_bytes
-        self._peers.announce(Entry(found.image, manifest.name, manifest.version, manifest.created, manifest.size, held))
 
     def _done(self, damage: Damage, gave: tuple[NodeId, ...]) -> None:
         damage.mended, damage.trouble = self._now(), ""

@@ -1,8 +1,15 @@
-"""Offering: the peers hear of what the store holds whole, and of nothing else."""
+"""Offering: the peers hear of what the store holds whole, and of what is being fetched."""
 
+from dfedge.core.image.manifest import Manifest
+from dfedge.core.seams import ImageId
 from dfedge.core.wire.message import Entry
 from dfedge.store.store import Store
 from dfedge.transfer.peers import Peers
+
+
+def offer(peers: Peers, image: ImageId, manifest: Manifest, held: int) -> None:
+    """Announce an image of which `held` bytes are here."""
+    peers.announce(Entry(image, manifest.name, manifest.version, manifest.created, manifest.size, held))
 
 
 def offer_held(store: Store, peers: Peers) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from dfedge.core.errors import UsageError
 from dfedge.core.image.name import check_name
+from dfedge.core.units import host_port
 from dfedge.node.configfile import Found, Setting, files, read_environment, read_file
 from dfedge.node.kind import DURATION, FLAG, PERCENT, RATE, SIZE, TEXT, TEXTS, checked, or_off, whole_number
 from dfedge.node.sense import contradictions
@@ -131,7 +132,7 @@ def _peer(text: str) -> str:
     host, port = parse_listen(text)
     if not host:
         raise ValueError(f'"{text}" names no host; write a peer as in "192.0.2.7:7411"')
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return host_port(host, port)
 
 
 def _scrub(seconds: float) -> float:

@@ -10,7 +10,7 @@ from dfedge import __version__
 from dfedge.core.errors import DfedgeError
 from dfedge.core.image.name import Ref
 from dfedge.core.seams import ImageId, NodeId
-from dfedge.core.units import full_digest
+from dfedge.core.units import full_digest, host_port
 from dfedge.discovery.roster import OURSELVES
 from dfedge.discovery.roster import View as Sighted
 from dfedge.jobs.mend import Damage
@@ -157,7 +157,7 @@ class View:
             "id": connection.id,
             "name": connection.name,
             "labels": dict(connection.record.labels) if connection.record else {},
-            "addresses": [_written(*address)] if (address := peer.listens) else [],
+            "addresses": [host_port(*address)] if (address := peer.listens) else [],
             "via": sighted.via[0] if sighted else "inbound",
             "state": "snubbed" if snub else "connected",
             "reason": self.named(snub),
@@ -173,7 +173,7 @@ class View:
         return {
             "id": view.id,
             "name": view.name,
-            "addresses": [_written(*address) for address in view.addresses],
+            "addresses": [host_port(*address) for address in view.addresses],
             "via": view.via[0],
             "state": state,
             "reason": ban.reason if ban else view.reason,
@@ -274,10 +274,6 @@ def _share(node: NodeId, name: str, image: ImageId | bytes, held: int, size: int
         "missing_bytes": size - held,
         "connected": True,
     }
-
-
-def _written(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _means(ref: Ref | None, drive: Drive) -> bool:

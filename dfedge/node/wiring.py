@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 import anyio
@@ -18,6 +17,7 @@ from dfedge.core.errors import DfedgeError
 from dfedge.core.seams import ImageId
 from dfedge.core.swarm.blame import Blame
 from dfedge.core.swarm.policy import Policy
+from dfedge.core.units import host_port
 from dfedge.core.wire.message import PROTOCOL, Hello
 from dfedge.discovery.mdns import Mdns
 from dfedge.discovery.roster import Roster
@@ -221,20 +221,16 @@ async def _start(node: Node, view: View, tasks: anyio.abc.TaskGroup) -> None:
     tasks.start_soon(keep_room, node.store, node.peers, node.swarms)
     tasks.start_soon(node.mender.run)
     if node.config.store.scrub is not None:
-        scrub = Scrub(node.store, node.config.store.scrub, partial(_is_busy, node.peers), node.trust.now, _boottime)
+        scrub = Scrub(node.store, node.config.store.scrub, lambda: node.peers.are_busy, node.trust.now, _boottime)
         tasks.start_soon(scrub.run)
     host, port = node.config.node.listen
     sockets = listening.bind(host, port)
-    node.listen = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    node.listen = host_port(host, port)
     server = listening.Listener(node.trust, node.peers, view.describe)
     tasks.start_soon(server.run, sockets)
     tasks.start_soon(node.mesh.run)
     if node.mdns is not None:
         tasks.start_soon(node.mdns.run)
-
-
-def _is_busy(peers: Peers) -> bool:
-    return any(peer.is_busy for peer in peers)
 
 
 def _boottime() -> float:

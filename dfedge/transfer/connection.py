@@ -15,6 +15,7 @@ from dfedge.core.errors import Corrupt, DfedgeError, ProtocolError, TimedOut, Un
 from dfedge.core.image.manifest import image_id
 from dfedge.core.seams import Bytes, ImageId, NodeId, PeerRecord
 from dfedge.core.swarm.phase import Session, advance
+from dfedge.core.units import host_port
 from dfedge.core.wire import message as m
 from dfedge.core.wire.frame import Frame, Kind
 from dfedge.transfer.ask import Asker
@@ -57,7 +58,8 @@ class Connection:
     ) -> None:
         self.id = node
         self.dialled = dialled
-        self.address = _address(ssh)
+        self.endpoint = _endpoint(ssh)  # the peer's address, and its port of this session; empty if it was gone
+        self.address = host_port(*self.endpoint) if self.endpoint[0] else "?"
         self.asker = Asker(node, channels[1])
         self.line: Line | None = None
         self.phase = Session.GREETING
@@ -295,9 +297,6 @@ class _Waiting:
         self.part: m.ManifestPart | None = None
 
 
-def _address(ssh: SSHConnection) -> str:
+def _endpoint(ssh: SSHConnection) -> tuple[str, int]:
     peername: Any = ssh.get_extra_info("peername")
-    if not peername:
-        return "?"
-    host, port = peername[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return (str(peername[0]), int(peername[1])) if peername else ("", 0)

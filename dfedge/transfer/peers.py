@@ -51,14 +51,14 @@ class Peer:
     @property
     def host(self) -> str:
         """The peer's address."""
-        return self.connection.address.rpartition(":")[0].strip("[]")
+        return self.connection.endpoint[0]
 
     @property
     def listens(self) -> tuple[str, int] | None:
         """Where the peer can be dialled: there if we did, else at the port that it says; None before its hello."""
         connection = self.connection
         if connection.dialled:
-            return self.host, int(connection.address.rpartition(":")[2])
+            return connection.endpoint
         return (self.host, connection.hello.port) if connection.hello is not None else None
 
     def distrust(self, image: ImageId, error: DfedgeError) -> None:
@@ -105,6 +105,11 @@ class Peers:
     def bans(self) -> dict[NodeId, float]:
         """Who is banned, each until when, in monotonic seconds."""
         return {node: ban.until for node, ban in self._blame.banned(time.monotonic()).items()}
+
+    @property
+    def are_busy(self) -> bool:
+        """Whether blocks are on their way to or from anybody."""
+        return any(peer.is_busy for peer in self)
 
     async def changed(self) -> None:
         """Wait until a peer comes or goes, or a catalogue changes."""

@@ -1,17 +1,15 @@
 """Nodes that do not exist, announced by the thousand while an image is fetched. Needs root."""
 
-import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import lab
-from fleet import Board, Fleet, until
+from fleet import Fleet, until
 from lab.command import batch
 
-from faults.row import MIB, Row, crash, resident
+from faults.row import MIB, Row, crash, fetch, resident, seeded
 
 SIZE = 64 * MIB
 COUNT = 20_000
@@ -33,10 +31,9 @@ def _measure(fleet: Fleet, lan: lab.Lan, folder: Path) -> Row:
     seed, board = fleet.board("seed"), fleet.board("board")
     for each in (seed, board):
         each.start()
-    (folder / "image").write_bytes(os.urandom(SIZE))
-    seed.ask("publish", str(folder / "image"), "--name", "image", "--version", "1")
+    seeded(seed, folder, SIZE)
     until(lambda: "board" in seed.connected(), "the two to be connected")
-    quiet = _fetch(board, folder)
+    quiet = fetch(board, folder)
     assert board.process is not None
     pid = _agent(board.process.pid)
     rss, most = resident(pid), 0
@@ -55,7 +52,7 @@ def _measure(fleet: Fleet, lan: lab.Lan, folder: Path) -> Row:
     watcher.start()
     try:
         until(lambda: len(board.ask("peers")["peers"]) > 100, "the lies to be heard")
-        noisy = _fetch(board, folder)
+        noisy = fetch(board, folder)
         out, _ = lying.communicate(timeout=120)
     finally:
         ended.set()
@@ -78,10 +75,3 @@ def _agent(pid: int) -> int:
     """The agent itself: what enters the namespace for it may be a process of its own."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
     return int(children[0]) if children else pid
-
-
-def _fetch(board: Board, folder: Path) -> float:
-    board.run("rm", "image:1")
-    started = time.monotonic()
-    board.ask("get", "image:1", "-o", str(folder / "out"), "--force", timeout=120)
-    return time.monotonic() - started

@@ -11,7 +11,7 @@ from pathlib import Path
 import lab
 from fleet import Board, Fleet, until
 
-from faults.row import MIB, Measure, Row
+from faults.row import MIB, Measure, Row, held_bytes, seeded
 
 SIZE = 48 * MIB  # 10 s at 40 Mbit/s
 RATE = 40.0
@@ -88,8 +88,7 @@ def _fetch(scene: Scene, fault: Fault, folder: Path) -> Row:
     boards = scene.boards
     for board in boards:
         board.start()
-    (folder / "image").write_bytes(os.urandom(SIZE))
-    boards[0].ask("publish", str(folder / "image"), "--name", "image", "--version", "1")
+    seeded(boards[0], folder, SIZE)
     until(lambda: all(len(board.connected()) == NODES - 1 for board in boards), "all to be connected", 60)
     if fault.loss:
         scene.lan.loss(fault.loss)
@@ -100,10 +99,10 @@ def _fetch(scene: Scene, fault: Fault, folder: Path) -> Row:
     ]
     moved = 0.0
     if fault.inject is not None:
-        until(lambda: min(_held(board) for board in boards[1:]) > SIZE // 8, "an eighth to be here", 60)
+        until(lambda: min(held_bytes(board) for board in boards[1:]) > SIZE // 8, "an eighth to be here", 60)
         fault.inject(scene)
         healed = time.monotonic()
-        before = [_held(board) for board in boards[1:]]
+        before = [held_bytes(board) for board in boards[1:]]
         until(lambda: all(_moved(board, held) for board, held in zip(boards[1:], before, strict=True)), "moves", 90)
         moved = time.monotonic() - healed
     errors = [get.communicate(timeout=300)[1][-300:] for get in gets]
@@ -122,10 +121,5 @@ def _fetch(scene: Scene, fault: Fault, folder: Path) -> Row:
     )
 
 
-def _held(board: Board) -> int:
-    rows = board.ask("ls")["images"]
-    return int(rows[0]["have_bytes"]) if rows else 0
-
-
 def _moved(board: Board, before: int) -> bool:
-    return _held(board) > before or before == SIZE
+    return held_bytes(board) > before or before == SIZE

@@ -1,12 +1,11 @@
 """One of ten nodes is revoked while all fetch."""
 
-import os
 import time
 from pathlib import Path
 
-from fleet import Board, Fleet, until
+from fleet import Fleet, until
 
-from faults.row import MIB, Row
+from faults.row import MIB, Row, held_bytes, seeded
 
 SIZE = 48 * MIB
 NODES = 10
@@ -28,19 +27,18 @@ def _measure(fleet: Fleet, folder: Path) -> Row:
     for board in boards:
         board.settings["DFEDGE_THROTTLE_MAX_UP"] = "1 MB/s"
         board.start()
-    (folder / "image").write_bytes(os.urandom(SIZE))
-    boards[0].ask("publish", str(folder / "image"), "--name", "image", "--version", "1")
+    seeded(boards[0], folder, SIZE)
     until(lambda: len(lost.connected()) == NODES - 1, "the one to be lost to be connected to all", 60)
     gets = [board.popen(["get", "image:1"], -3, -3) for board in boards[1:]]
-    until(lambda: _held(lost) > 2 * MIB, "it to have fetched a part", 60)
+    until(lambda: held_bytes(lost) > 2 * MIB, "it to have fetched a part", 60)
     assert boards[0].run("fleet", "revoke", lost.name).returncode == 0
     revoked = time.monotonic()
-    held = _held(lost)
+    held = held_bytes(lost)
     until(lambda: not lost.connected(), "its sessions to end", LIMIT_S)
     ended = time.monotonic() - revoked
-    stopped = _held(lost)
+    stopped = held_bytes(lost)
     time.sleep(10.0)  # nothing may come any more: that is what is measured here
-    later = _held(lost)
+    later = held_bytes(lost)
     others = [board.name for board in boards[:-1] if lost.name in board.connected()]
     degraded = str(lost.ask("status")["degraded"])
     for get in gets[:-1]:
@@ -54,8 +52,3 @@ def _measure(fleet: Fleet, folder: Path) -> Row:
         f" 10 s {later - stopped} bytes; its status: {degraded!r}; {whole} of {NODES - 2} others complete",
         later == stopped and not others and "revoked" in degraded and whole == NODES - 2,
     )
-
-
-def _held(board: Board) -> int:
-    rows = board.ask("ls")["images"]
-    return int(rows[0]["have_bytes"]) if rows else 0

@@ -1,15 +1,14 @@
 """Strangers by the thousand at the port of a node that serves a transfer."""
 
-import os
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 
-from fleet import Board, Fleet, until
+from fleet import Fleet, until
 
-from faults.row import MIB, Row, descriptors, resident
+from faults.row import MIB, Row, descriptors, fetch, resident, seeded
 
 SIZE = 60 * MIB  # 5 s at 100 Mbit/s
 
@@ -28,10 +27,9 @@ def _measure(fleet: Fleet, folder: Path) -> Row:
     seed.settings["DFEDGE_THROTTLE_MAX_UP"] = "12 MB/s"
     for each in (seed, board):
         each.start()
-    (folder / "image").write_bytes(os.urandom(SIZE))
-    seed.ask("publish", str(folder / "image"), "--name", "image", "--version", "1")
+    seeded(seed, folder, SIZE)
     until(lambda: "board" in seed.connected(), "the two to be connected")
-    quiet = _fetch(board, folder)
+    quiet = fetch(board, folder)
     assert seed.process is not None
     pid = seed.process.pid
     fds, rss = descriptors(pid), resident(pid)
@@ -50,7 +48,7 @@ def _measure(fleet: Fleet, folder: Path) -> Row:
     watcher.start()
     try:
         until(lambda: most[0] > 8, "the storm to break")
-        stormy = _fetch(board, folder)
+        stormy = fetch(board, folder)
         started = time.monotonic()
         good.start()
         until(lambda: "good" in seed.connected(), "a good node to join during the storm", 50)
@@ -70,12 +68,3 @@ def _measure(fleet: Fleet, folder: Path) -> Row:
         f" a new node joined {joined:.1f} s after its start",
         ratio <= 1.3 and most[0] <= 64 and most[1] <= 32 * MIB and still and "Traceback" not in seed.said,
     )
-
-
-def _fetch(board: Board, folder: Path) -> float:
-    board.run("rm", "image:1")
-    started = time.monotonic()
-    board.ask("get", "image:1", "-o", str(folder / "out"), "--force", timeout=120)
-    seconds = time.monotonic() - started
-    assert (folder / "out").read_bytes() == (folder / "image").read_bytes()
-    return seconds

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import anyio
 import pytest
+from disk import mounted
 from unit.store.firmware import PIECE, firmware, noise
-from unit.store.test_crash import mounted
 
 from dfedge.core.errors import Busy, Corrupt, DfedgeError, NoSpace
 from dfedge.core.image.manifest import Manifest

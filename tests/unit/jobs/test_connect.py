@@ -33,6 +33,10 @@ class Peers:
     def ids(self) -> set[NodeId]:
         return set(self.table)
 
+    @property
+    def are_busy(self) -> bool:
+        return any(peer.is_busy for peer in self)
+
     async def changed(self) -> None:
         await self._change.wait()
 

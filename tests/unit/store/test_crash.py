@@ -14,6 +14,7 @@ from pathlib import Path
 
 import anyio
 import pytest
+from disk import mounted
 
 from dfedge.core.errors import NoSpace
 from dfedge.store.store import Store
@@ -100,19 +101,6 @@ def _disk(folder: Path) -> Path:
         file.truncate(64 << 20)
     subprocess.run(["mkfs.ext4", "-q", str(disk)], check=True)
     return disk
-
-
-@contextmanager
-def mounted(where: Path, *args: str) -> Iterator[Path]:
-    where.mkdir(exist_ok=True)
-    done = subprocess.run(["mount", *args, str(where)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"can't mount: {done.stderr.strip()}")
-    try:
-        where.chmod(0o700)
-        yield where
-    finally:
-        subprocess.run(["umount", str(where)], check=True)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
