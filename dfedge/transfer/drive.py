@@ -28,6 +28,7 @@ from dfedge.transfer.serve import Line, Uplink
 FOR_SEED: Final = 0.008  # seconds for each peer that news gather; the more peers, the more messages a piece costs
 AT_LEISURE: Final = 0.024  # seconds for each peer, where somebody else has shown the piece already
 LONGEST: Final = 0.4  # seconds
+FEW: Final = 6  # pieces held: until then a swarm's uplinks wait for news, later for one another
 PROVERS: Final = 2  # pieces being hashed and written at once
 MAX_RECHECKS: Final = 16  # complaints about our pieces that wait to be looked into
 MAX_BAD: Final = 256  # bad pieces remembered for the report
@@ -256,12 +257,12 @@ class Drive:
             self._news.add(peer, pieces, self._gather_s(peer))
 
     def _gather_s(self, peer: NodeId) -> float:
-        """How long news gather: briefly at the end, when somebody may wait for just this.
+        """How long news gather: briefly at the start and at the end, when somebody may wait for just this.
 
         A seed counts by what it is shown how well each of us passes on, so it hears sooner than the others.
         """
-        peers, missing = len(self._members), self.store.holds.count - len(self.store.holds)
-        if missing <= 2 * peers:
+        peers, held = len(self._members), len(self.store.holds)
+        if held <= FEW or self.store.holds.count - held <= 2 * peers:
             return AT_ONCE
         each = FOR_SEED if self.swarm.is_complete(peer) else AT_LEISURE
         return max(AT_ONCE, min(LONGEST, each * peers))

@@ -38,6 +38,7 @@ class Peer:
     owing: int = 0  # pieces of `asked` with bytes still to come
     spoilt: set[int] = field(default_factory=set)  # pieces it sent wrong; never asked of it again
     refused: set[int] = field(default_factory=set)  # pieces it would not send when asked; not in `shown`
+    service_s: float = 0.0  # its usual time from asking to proof; 0.0 before the first
     last_byte: float = 0.0  # or when it began to owe
     probe_at: float = 0.0
     probe_wait: float = 0.0

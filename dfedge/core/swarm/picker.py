@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
+from math import inf
 from random import Random
 from typing import Final
 
@@ -41,9 +42,10 @@ class Picker:
         self.askers: dict[int, list[Peer]] = {}  # piece -> who owes it, oldest first; probes too
         self._waiting: dict[NodeId, None] = {}  # peers that had room when all requests were out
         self._moves: dict[int, int] = {}  # last pieces that moved: each waits twice as long to move again
-        self._pieces_out = 0  # asked, bytes still to come; no probes, and of many peers not the seed
+        self._pieces_out = 0  # asked, bytes still to come; see `_is_beside`; no probes
         self._bytes_out = 0
         self._heard_at = 0.0  # when a byte came from anybody, or nobody owed any
+        self._slow_s = inf  # a peer of a longer usual time is slow beside the others
         self._typical = piece_bytes(0) if holds.count else 1
         self.resized()
         self._small = holds.count <= _SMALL
@@ -126,6 +128,7 @@ class Picker:
             elif not request.probe:
                 took = now - request.asked_at
                 self.service_s += (took - self.service_s) * (_EWMA if self.service_s else 1.0)
+                other.service_s += (took - other.service_s) * (_EWMA if other.service_s else 1.0)
         if peer is not None:
             peer.snubbed = False
             peer.probe_wait = 0.0
@@ -165,6 +168,9 @@ class Picker:
         """Deadlines and endgame."""
         if self._holds.complete:
             return
+        if self._far:
+            services = sorted(peer.service_s for peer in self._peers.values() if peer.service_s)
+            self._slow_s = self._policy.far_slow * services[(len(services) - 1) // 4] if services else inf
         for peer in self._peers.values():
             if peer.owing and not peer.snubbed and now - peer.last_byte > self.snub_after():
                 self._snub(peer, now, out)
@@ -218,6 +224,11 @@ class Picker:
             return True
         self._waiting[peer.id] = None
         return False
+
+    def _is_beside(self, peer: Peer) -> bool:
+        """Whether what it owes is none of the few pieces: the seed has what nobody else has, and slow peers, of which
+        there may be as many as we ask pieces, would keep us from the fast ones."""
+        return self._far and (peer.steers or peer.service_s > self._slow_s)
 
     def _few(self) -> bool:
         sources = 0
@@ -282,7 +293,7 @@ class Picker:
         return piece
 
     def _ask(self, peer: Peer, piece: int, now: float, out: list[Action], reason: str, probe: bool = False) -> None:
-        request = Request(self._piece_bytes(piece), now, probe, counted=not (probe or (self._far and peer.steers)))
+        request = Request(self._piece_bytes(piece), now, probe, counted=not (probe or self._is_beside(peer)))
         if not peer.owing:
             peer.last_byte = now
         if not self.askers:

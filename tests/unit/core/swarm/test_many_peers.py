@@ -5,7 +5,7 @@ from dfedge.core.swarm import event as e
 from dfedge.core.swarm.policy import Policy
 from dfedge.core.swarm.swarm import Swarm
 
-from .driving import A, asks, join, seed, shows, swarm
+from .driving import A, asks, deliver, join, seed, shows, swarm
 
 MANY = [NodeId(f"m{number}") for number in range(20)]
 BIG = 1024 * 1024
@@ -36,6 +36,25 @@ def test_silent_peers_do_not_keep_a_node_from_the_others() -> None:
     out = node.handle(e.Tick(), 10.0 + 1.5 * Policy().stalled_s)
     others = set(MANY) - {peer for peer, _ in asked}
     assert {a.peer for a in out if isinstance(a, e.Ask)} == others - set(MANY[16:])  # 16 MiB are out
+
+
+def test_slow_peers_of_many_do_not_keep_a_node_from_the_fast_ones() -> None:
+    node, owed = among_many()
+    slow = {peer for peer, _ in owed}
+
+    def answer(those: set[NodeId], now: float) -> None:
+        for peer, piece in [each for each in owed if each[0] in those]:
+            owed.remove((peer, piece))
+            owed.extend((a.peer, a.piece) for a in deliver(node, peer, piece, now) if isinstance(a, e.Ask))
+
+    owed += [(a.peer, a.piece) for a in node.handle(e.Tick(), 11.5) if isinstance(a, e.Ask)]  # beside the silent four
+    answer(set(MANY) - slow, 11.6)
+    answer(slow, 13.0)
+    node.handle(e.Tick(), 13.1)
+    for step in range(5):
+        answer(set(MANY) - slow, 13.2 + 0.1 * step)
+    assert slow <= {peer for peer, _ in owed}
+    assert len({peer for peer, _ in owed} - slow) == Policy().far_outstanding
 
 
 def test_the_seed_is_asked_for_what_nobody_else_has_however_much_others_owe() -> None:
