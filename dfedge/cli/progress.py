@@ -130,12 +130,16 @@ class Bar:
         total, done = whole(event, "bytes_total"), whole(event, "bytes_done")
         if not total:
             return Text(f"{self._label}  looking for it")
-        line = Table.grid(padding=(0, 2))
+        line = Table.grid(padding=(0, 2), expand=True)
+        line.add_column(no_wrap=True, overflow="ellipsis")
+        line.add_column(ratio=1)  # the bar takes what room there is
         rate = number(event, "rate")
         facts = [f"{100 * done // total:3d} %", f"{size(done)} of {size(total)}", line_rate(rate)]
         if "eta" in event and event["eta"] is not None:
             facts.append(_about(number(event, "eta")))
-        line.add_row(self._label, ProgressBar(total=total, completed=done, width=32), *facts)
+        for _ in facts:
+            line.add_column(no_wrap=True)
+        line.add_row(self._label, ProgressBar(total=total, completed=done), *facts)
         return Group(line, Text("  " + _peers(event), no_wrap=True, overflow="ellipsis"))
 
 

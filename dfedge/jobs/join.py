@@ -93,6 +93,8 @@ def join(
         held, renewed = None, False
     else:
         renewed = held is not None and held.record.id == new.node
+    if held is not None and new.node in held.revocation.nodes:  # by a newer list than the enrolment's
+        raise Refused(f"{folder}: node {new.record.name} is revoked ({new.node})", "dfedge fleet enroll NAME --out DIR")
     if not dry_run:
         install(state_dir, _files(new, held))
     record = new.record

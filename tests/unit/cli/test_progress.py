@@ -84,6 +84,19 @@ def test_a_bar_shows_share_rate_eta_peers_and_what_holds_it_back(monkeypatch: py
     assert "held back by: the throttle" in text
 
 
+def test_a_bar_stays_on_one_line_of_a_small_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    bar = Bar(Output(stdout=io.StringIO(), stderr=Terminal(), environ={"TERM": "xterm"}), "gateway")
+    from rich.console import Console
+
+    bar.update(event(580))
+    console = Console(file=io.StringIO(), width=80)
+    console.print(bar._draw())
+    bar.close()
+    assert isinstance(console.file, io.StringIO)
+    assert len(console.file.getvalue().splitlines()) == 2
+
+
 def test_each_place_gets_its_kind() -> None:
     def kind(stderr: io.StringIO, term: str = "xterm", **options: Any) -> type:
         out = Output(stdout=io.StringIO(), stderr=stderr, environ={"TERM": term}, **options)

@@ -229,3 +229,14 @@ def test_the_state_dir_must_be_ours_to_write(enrolment: Path, state: Path) -> No
     os.chmod(state, 0o777)
     with pytest.raises(Refused, match="others may write in it"):
         join(enrolment, state, now=MADE)
+
+
+def test_a_node_that_has_heard_it_is_revoked_does_not_join_again_with_an_older_enrolment(
+    enrolment: Path, folder: Path, state: Path
+) -> None:
+    join(enrolment, state, now=MADE)
+    revoke(folder, "kiosk-01", now=MADE)
+    (state / "trust" / "revocation").write_bytes((folder / "revocation").read_bytes())
+    for force in (False, True):
+        with pytest.raises(Refused, match="is revoked"):
+            join(enrolment, state, force=force, now=MADE)
