@@ -30,8 +30,12 @@ from dfedge.node.notify import Notifier
 from dfedge.node.verbs import handlers
 from dfedge.node.view import View
 from dfedge.store.store import Store
-from dfedge.throttle.limiter import Limiter
+from dfedge.throttle import actuator
+from dfedge.throttle.policy import Caps
+from dfedge.throttle.policy import Policy as ThrottlePolicy
+from dfedge.throttle.throttle import Throttle
 from dfedge.transfer import listener as listening
+from dfedge.transfer.downlink import Downlink
 from dfedge.transfer.gossip import Gossip
 from dfedge.transfer.peers import Peers
 from dfedge.transfer.ports import PieceStore
@@ -75,8 +79,7 @@ class Node:
     swarms: Swarms
     uplink: Uplink
     blame: Blame
-    up: Limiter
-    down: Limiter
+    throttle: Throttle
     roster: Roster
     mesh: Mesh
     mdns: Mdns | None
@@ -92,22 +95,22 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
     boot = os.urandom(16)
     rng = random.Random(int.from_bytes(boot, "big"))  # noqa: S311 - it breaks ties and spreads retries
     blame = Blame()
-    limited = config.throttle.enabled
-    up = Limiter(config.throttle.max_up if limited else None)
-    down = Limiter(config.throttle.max_down if limited else None)
-    uplink = Uplink(up)
-    policy = Policy() if down.cap is None else _patient(down.cap)
+    throttle = Throttle(_throttle_policy(config), lambda: [peer.connection for peer in peers], config.state_dir)
+    uplink = Uplink(throttle.limiter.up)
+    downlink = Downlink(throttle.limiter.down)
+    cap = throttle.policy.host.down
+    policy = Policy() if cap is None else _patient(int(cap))
 
     def hello(links: int) -> Hello:
         port, agent = config.node.listen[1], f"dfedge {__version__}"
         return Hello(PROTOCOL, boot, trust.fleet, port, links, agent, trust.own_record, trust.revocation)
 
-    peers = Peers(trust, uplink, blame, hello, rng)
+    peers = Peers(trust, uplink, downlink, blame, hello, rng)
     roster = Roster(trust.own_id, rng)
     listed = [parse(peer) for peer in config.discovery.peers]
     mesh = Mesh(roster, peers, trust, time.monotonic, listed)
     gossip = Gossip(trust, peers, mesh.told, time.monotonic, rng)
-    swarms = Swarms(trust, peers, gossip, StoreShelf(store), uplink, down, blame, time.monotonic, rng, policy)
+    swarms = Swarms(trust, peers, gossip, StoreShelf(store), uplink, blame, time.monotonic, rng, policy)
     peers.members = swarms
     mdns = _mdns(config, trust, mesh) if network and config.discovery.mdns else None
 
@@ -129,8 +132,7 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
         swarms=swarms,
         blame=blame,
         uplink=uplink,
-        up=up,
-        down=down,
+        throttle=throttle,
         roster=roster,
         mesh=mesh,
         mdns=mdns,
@@ -138,6 +140,11 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
         fetcher=fetcher,
         network=network,
     )
+
+
+def _throttle_policy(config: Config) -> ThrottlePolicy:
+    told = config.throttle
+    return ThrottlePolicy(host=Caps(told.max_up, told.max_down)) if told.enabled else ThrottlePolicy()
 
 
 def _patient(cap: int) -> Policy:
@@ -163,6 +170,8 @@ async def run(config: Config, network: bool, on_ready: Callable[[], None] | None
     trust = NodeTrust.open(config.state_dir)
     store = Store.open(config.state_dir, config.store.quota, config.store.keep_free, trust.now)
     try:
+        if config.throttle.enabled:
+            actuator.step_back()
         node = build(config, store, trust, network=network)
         offer_held(store, node.peers)
         await _run(node, on_ready, stop)
@@ -192,6 +201,8 @@ async def _run(node: Node, on_ready: Callable[[], None] | None, stop: anyio.Even
 async def _start(node: Node, view: View, tasks: anyio.abc.TaskGroup) -> None:
     tasks.start_soon(node.store.run)
     tasks.start_soon(node.uplink.run)
+    if node.config.throttle.enabled:
+        tasks.start_soon(node.throttle.run)
     tasks.start_soon(node.swarms.run)
     if not node.network:
         return

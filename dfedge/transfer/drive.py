@@ -13,7 +13,7 @@ import anyio.streams.memory
 from dfedge.core.errors import DfedgeError
 from dfedge.core.image.outcome import Outcome
 from dfedge.core.image.piecemap import PieceMap
-from dfedge.core.seams import Allowance, Clock, ImageId, NodeId
+from dfedge.core.seams import Clock, ImageId, NodeId
 from dfedge.core.swarm import event as e
 from dfedge.core.swarm.swarm import Swarm
 from dfedge.core.wire import message as m
@@ -46,7 +46,6 @@ class Drive:
         store: PieceStore,
         swarm: Swarm,
         uplink: Uplink,
-        down: Allowance,
         court: Court,
         clock: Clock,
     ) -> None:
@@ -61,14 +60,12 @@ class Drive:
         self.wasted = 0  # bytes of pieces that did not match or came twice
         self.snubs: dict[NodeId, str] = {}
         self._uplink = uplink
-        self._down = down
         self._court = court
         self._clock = clock
         self._members: dict[NodeId, Member] = {}
         self._lines: dict[int, Member] = {}
         self._served: set[NodeId] = set()
         self._attempts: dict[tuple[NodeId, int], Attempt] = {}
-        self._held_up: dict[tuple[NodeId, int], asyncio.TimerHandle] = {}  # asks that wait for their allowance
         self._shows: dict[NodeId, list[int]] = {}
         self._flush: asyncio.TimerHandle | None = None
         self._woken = anyio.Event()
@@ -90,10 +87,11 @@ class Drive:
                     if not self._members:
                         await self._woken.wait()
                     await anyio.sleep(tick_s)
+                    self._excuse()
                     self.handle(e.Tick())
         finally:
-            for timer in (*self._held_up.values(), *([self._flush] if self._flush else [])):
-                timer.cancel()
+            if self._flush is not None:
+                self._flush.cancel()
             self._send_whole.close()
             self._whole.close()
             self._uplink.forget(self)
@@ -149,7 +147,7 @@ class Drive:
         self._served.discard(peer)
         self._shows.pop(peer, None)
         self.snubs.pop(peer, None)
-        for key in [key for key in (*self._attempts, *self._held_up) if key[0] == peer]:
+        for key in [key for key in self._attempts if key[0] == peer]:
             self._drop(*key)
         self.handle(e.Left(peer))
 
@@ -195,27 +193,28 @@ class Drive:
             member.connection.line.forget(lambda served, _: served is self)
 
     def _ask(self, peer: NodeId, piece: int) -> None:
-        length = self.store.manifest.lengths[piece]
-        wait = self._down.take(length)
-        if wait > 0:
-            later = asyncio.get_running_loop().call_later(wait, self._ask_now, peer, piece, length)
-            self._held_up[peer, piece] = later
-        else:
-            self._ask_now(peer, piece, length)
-
-    def _ask_now(self, peer: NodeId, piece: int, length: int) -> None:
-        key = (peer, piece)
-        self._held_up.pop(key, None)
         member = self._members.get(peer)
-        if member is None or member.ours is None or member.connection.is_closed or piece in self.store.holds:
+        if member is None or member.ours is None or member.connection.is_closed:
             return
-        if key not in self._attempts:
-            self._attempts[key] = member.connection.asker.ask(self, member.ours, piece, length)
+        if (peer, piece) not in self._attempts:
+            length = self.store.manifest.lengths[piece]
+            self._attempts[peer, piece] = member.connection.asker.ask(self, member.ours, piece, length)
+
+    def choked(self, peer: NodeId) -> None:
+        """A peer answers no more requests; those that it never saw it cannot reject."""
+        for key, attempt in list(self._attempts.items()):
+            if key[0] == peer and not attempt.asked:
+                del self._attempts[key]
+                attempt.asker.drop(attempt)
+        self.handle(e.Choked(peer))
+
+    def _excuse(self) -> None:
+        """Who has not been asked yet, as we hold back ourselves, is not late."""
+        for (peer, piece), attempt in list(self._attempts.items()):
+            if attempt.asked < attempt.length and not attempt.asker.outstanding:
+                self.handle(e.Received(peer, piece, 0))
 
     def _drop(self, peer: NodeId, piece: int) -> None:
-        held_up = self._held_up.pop((peer, piece), None)
-        if held_up is not None:
-            held_up.cancel()
         attempt = self._attempts.pop((peer, piece), None)
         if attempt is None:
             return
