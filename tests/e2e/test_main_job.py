@@ -211,7 +211,7 @@ def test_a_cap_on_downloads_holds_and_snubs_nobody(tmp_path: Path) -> None:
     fleet = Fleet(tmp_path)
     try:
         seed, board = fleet.board(), fleet.board()
-        board.settings |= {"DFEDGE_THROTTLE_ENABLED": "true", "DFEDGE_THROTTLE_MAX_DOWN": "1 MB/s"}
+        board.settings["DFEDGE_THROTTLE_MAX_DOWN"] = "1 MB/s"
         seed.start()
         board.start()
         until(lambda: "node-1" in seed.connected(), "node-1 to connect")
