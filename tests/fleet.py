@@ -55,13 +55,12 @@ class Board:
     @property
     def environ(self) -> dict[str, str]:
         """What its commands run with."""
-        throttled = any(key.startswith("DFEDGE_THROTTLE_") for key in self.settings)
         settings = {
             "DFEDGE_STATE_DIR": str(self.state),
             "DFEDGE_CONFIG": str(self.fleet.settings),
             "DFEDGE_FLEET": str(self.fleet.operator),
             "DFEDGE_STORE_KEEP_FREE": "1 MiB",
-            "DFEDGE_THROTTLE_ENABLED": "true" if throttled else "false",  # what else this host does is not for tests
+            "DFEDGE_THROTTLE_PROFILE": "full",  # caps hold, but what else this host does is not for tests
             "DFEDGE_DISCOVERY_MDNS": "true" if self._lan else "false",
         }
         if not self._lan:

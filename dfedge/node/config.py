@@ -15,6 +15,7 @@ from dfedge.core.errors import UsageError
 from dfedge.core.image.name import check_name
 from dfedge.node.configfile import Found, Setting, files, read_environment, read_file
 from dfedge.node.kind import DURATION, FLAG, RATE, SIZE, TEXT, TEXTS, checked, whole_number
+from dfedge.throttle.policy import Profile
 
 DEFAULT_PORT: Final = 7411
 CONFIG_FILE: Final = Path("/etc/dfedge/dfedge.toml")
@@ -54,6 +55,7 @@ class ThrottleConfig:
     """[throttle]"""
 
     enabled: bool
+    profile: Profile
     max_up: int | None  # bytes/s
     max_down: int | None  # bytes/s
 
@@ -127,6 +129,13 @@ def _peer(text: str) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def _profile(text: str) -> str:
+    names = [profile.value for profile in Profile]
+    if text not in names:
+        raise ValueError(f'"{text}" is no profile; write one of {", ".join(names)}')
+    return text
+
+
 _ARGV: Final = TEXTS
 _TABLE: Final = (
     Setting("node.name", checked(TEXT, _name), None, "what this node is called; none: what its enrolment says"),
@@ -137,6 +146,12 @@ _TABLE: Final = (
     Setting("store.quota", SIZE, None, "the most bytes the store may hold; none: what the disk has"),
     Setting("store.keep_free", SIZE, 256 * MIB, "bytes of the disk that are never used"),
     Setting("throttle.enabled", FLAG, True, "stay out of the way of the node's own work"),
+    Setting(
+        "throttle.profile",
+        checked(TEXT, _profile),
+        "background",
+        "what a transfer may cost the host: background, balanced, full",
+    ),
     Setting("throttle.max_up", RATE, None, "the most to send, per second"),
     Setting("throttle.max_down", RATE, None, "the most to receive, per second"),
     Setting("follow.channels", checked(TEXTS, check_name), (), "channels whose releases this node takes"),
@@ -194,7 +209,12 @@ def load(
         node=NodeConfig(values["node.name"], values["node.listen"]),
         discovery=DiscoveryConfig(values["discovery.mdns"], values["discovery.interfaces"], values["discovery.peers"]),
         store=StoreConfig(values["store.quota"], values["store.keep_free"]),
-        throttle=ThrottleConfig(values["throttle.enabled"], values["throttle.max_up"], values["throttle.max_down"]),
+        throttle=ThrottleConfig(
+            values["throttle.enabled"],
+            Profile(values["throttle.profile"]),
+            values["throttle.max_up"],
+            values["throttle.max_down"],
+        ),
         follow=FollowConfig(values["follow.channels"]),
         hooks=HooksConfig(
             values["hooks.install"], values["hooks.health"], values["hooks.rollback"], values["hooks.timeout"]

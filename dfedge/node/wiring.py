@@ -31,7 +31,7 @@ from dfedge.node.verbs import handlers
 from dfedge.node.view import View
 from dfedge.store.store import Store
 from dfedge.throttle import actuator
-from dfedge.throttle.policy import Caps
+from dfedge.throttle.policy import Caps, Profile
 from dfedge.throttle.policy import Policy as ThrottlePolicy
 from dfedge.throttle.throttle import Throttle
 from dfedge.transfer import listener as listening
@@ -144,7 +144,9 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
 
 def _throttle_policy(config: Config) -> ThrottlePolicy:
     told = config.throttle
-    return ThrottlePolicy(host=Caps(told.max_up, told.max_down)) if told.enabled else ThrottlePolicy()
+    if not told.enabled:
+        return ThrottlePolicy(Profile.FULL)
+    return ThrottlePolicy(told.profile, Caps(told.max_up, told.max_down))
 
 
 def _patient(cap: int) -> Policy:

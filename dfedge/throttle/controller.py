@@ -59,11 +59,7 @@ class Budget:
     limits: tuple[tuple[str, Limit], ...] = ()  # all that hold, with the way: for `why`
     workers: int = 2  # threads that hash and write
     write_pace: Limit = Limit()
-
-    @property
-    def reason(self) -> str:
-        """The one reason that counts: of the way that is held tighter."""
-        return min(self.up, self.down, key=lambda limit: limit.rate).reason
+    reason: str = FREE  # the one that counts: of the way that comes nearest to its limit
 
 
 class Direction:
@@ -124,6 +120,7 @@ class Controller:
             self._resources.step(load, max(own), policy, max(interval_s, 1.0))
         limits = tuple((way, limit) for way in WAYS for limit in self._limits(way, links, policy))
         tightest = {way: _tightest(limit for each, limit in limits if each == way) for way in WAYS}
+        nearest = max(WAYS[::-1], key=lambda way: _share(own[WAYS.index(way)], tightest[way].rate))
         pace = self._resources.why("down") if self._resources.disk_limit < math.inf else None
         return Budget(
             up=tightest["up"],
@@ -133,6 +130,7 @@ class Controller:
             links=links,
             limits=limits,
             workers=self._resources.workers,
+            reason=tightest[nearest].reason,
             write_pace=Limit(self._resources.disk_limit, pace.reason, pace.setting) if pace else Limit(),
         )
 
@@ -165,3 +163,8 @@ class Controller:
 
 def _tightest(limits: Iterable[Limit]) -> Limit:
     return min(limits, key=lambda limit: limit.rate, default=Limit())
+
+
+def _share(own: float, limit: float) -> tuple[float, float]:
+    """How near a way is to its limit; of two that rest the tighter counts."""
+    return (own / limit if limit else math.inf, -limit)

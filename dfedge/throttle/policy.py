@@ -67,7 +67,7 @@ class Policy:
     memory: float = 0.05  # share of the memory below which we hold back
     celsius: float = 80.0
     battery: float = 0.20  # charge below which, discharging, we hold back
-    pressure_io: float = 10.0  # per cent of 10 s in which somebody waited for the disk
+    pressure_io: float = 25.0  # per cent of 10 s in which somebody waited for the disk; 10 is common on a busy host
     pressure_memory: float = 10.0
 
     @property

@@ -1,7 +1,8 @@
 """Giving way to the host: CPU, memory, heat, battery, disk. Pure.
 
-While a resource is short the rate halves each second, down to the floor; then it grows by half each second, and is free
-again where it was. CPU is the exception: there we know our own share, and go straight to the one we may have.
+While a resource is short the rate halves each second (a fifth less where it is a little short), down to the floor; then
+it grows by half each second, and is free again where it was. CPU is the exception: there we know our own share, and go
+straight to the one we may have.
 """
 
 import math
@@ -104,5 +105,6 @@ def _pressed(load: Load, policy: Policy, before: set[str]) -> list[Pressed]:
         setting = f"pressure_{name}"
         if pressure is not None and pressure.some > most * (EASED if setting in before else 1):
             reason = f"programs waited for {words} in {pressure.some:.0f} % of the time"
-            found.append(Pressed(reason, setting, 0.5, disk_only=name == "io"))
+            factor = 0.5 if pressure.some > 2 * most else 0.8
+            found.append(Pressed(reason, setting, factor, disk_only=name == "io"))
     return found
