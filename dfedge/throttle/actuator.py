@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import struct
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,7 @@ _TCP_WINDOW_CLAMP: Final = 10
 _TCP_NOTSENT_LOWAT: Final = 25
 _SO_BUF_LOCK: Final = 72
 _SO_MAX_PACING_RATE: Final = 47
-_UNPACED: Final = 0xFFFFFFFF
+_UNPACED: Final = (1 << (8 * struct.calcsize("@L"))) - 1
 log = logging.getLogger("dfedge.throttle")
 
 
@@ -63,7 +64,7 @@ class Valve:
         wanted = _UNPACED if rate >= _UNPACED else int(rate)
         if not _near(self._pace, wanted) and not (self._pace is None and wanted == _UNPACED):
             self._pace = wanted
-            self._set(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, wanted)
+            self._set(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, struct.pack("@L", wanted))
 
     def open(self) -> None:
         """Take all limits away again."""
