@@ -16,6 +16,9 @@ COOLER: Final = 3.0  # degrees below the limit at which heat is over, so that it
 FULLER: Final = 0.02  # of the charge above the limit, likewise
 EASED: Final = 0.6  # of a pressure's limit, likewise
 GROW: Final = 1.5  # a second
+FIRST: Final = (
+    20  # floors, to begin with where hardly anything moves yet: what is short may be so by other work of ours
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,8 @@ class Resources:
         disk = [pressed for pressed in self.pressed if pressed.disk_only]
         self.limit, self._free = _next(self.limit, self._free, general, own, policy.floor, seconds)
         self.disk_limit, self._free_disk = _next(self.disk_limit, self._free_disk, disk, own, policy.floor, seconds)
-        self._held = _worst(general) or (self._held if self.limit < math.inf else None)
-        self._held_disk = _worst(disk) or (self._held_disk if self.disk_limit < math.inf else None)
+        self._held = (_worst(general) or self._held) if self.limit < math.inf else None
+        self._held_disk = (_worst(disk) or self._held_disk) if self.disk_limit < math.inf else None
         crowded = load.cpu is not None and load.cpu.others > policy.cpu
         self.workers = 1 if policy.manner.yields and (crowded or disk) else 2
 
@@ -72,20 +75,20 @@ def _next(
     limit: float, free: float, pressed: list[Pressed], own: float, floor: float, seconds: float
 ) -> tuple[float, float]:
     worst = _worst(pressed)
-    if worst is not None:
-        if limit == math.inf:
-            limit = free = max(own, 4 * floor)
-        return max(floor, limit * worst.factor**seconds), free
     if limit == math.inf:
-        return limit, free
-    limit *= GROW**seconds
-    return (math.inf if limit > max(free, own) * GROW else limit), free
+        if worst is None or worst.factor >= 1:
+            return limit, free
+        limit = free = max(own, FIRST * floor)
+    limit = max(floor, limit * (worst.factor if worst is not None else GROW) ** seconds)
+    shrinks = worst is not None and worst.factor < 1
+    return (math.inf if not shrinks and limit > max(free, own) * GROW else limit), free
 
 
 def _pressed(load: Load, policy: Policy, before: set[str]) -> list[Pressed]:
     found = []
     cpu, memory, battery = load.cpu, load.memory, load.battery
-    if cpu is not None and cpu.others > policy.cpu * (EASED if "cpu" in before else 1) and cpu.own > 0:
+    crowded = cpu is not None and cpu.others > policy.cpu * (EASED if "cpu" in before else 1)
+    if cpu is not None and crowded and (cpu.own > policy.own_cpu or ("cpu" in before and cpu.own > 0)):
         factor = max(0.25, min(1.25, policy.own_cpu / cpu.own))
         found.append(Pressed(f"other programs use {cpu.others:.0%} of the CPU", "cpu", factor))
     if memory is not None and memory.total and memory.available < policy.memory * memory.total:

@@ -39,6 +39,7 @@ FLOW_S: Final = 8.0
 END: Final = 21.0
 PORT: Final = 5000
 LOOK_S: Final = 0.1
+HEADERS: Final = 1.01  # bytes the link counts for a byte of the flow; segments that travel as one have one header
 GO: Final = 200_000  # bytes within 0.1 s: dfedge has begun
 Series = list[tuple[float, float]]
 
@@ -92,7 +93,7 @@ class Record:
     def rate(self, way: str, since: float, until: float, *, ours: bool = True) -> float:
         """Mbit/s on the wire; of dfedge, or of everybody."""
         total = _between(self.link[way], since, until)
-        return (total - (1.045 * _between(self.flow, since, until) if ours else 0.0)) * 8 / 1e6 / (until - since)
+        return (total - (HEADERS * _between(self.flow, since, until) if ours else 0.0)) * 8 / 1e6 / (until - since)
 
     def flow_rate(self, since: float, until: float) -> float:
         """Mbit/s of the other flow's payload."""
