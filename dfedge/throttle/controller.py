@@ -18,6 +18,7 @@ from dfedge.throttle.window import LEAST_PER_PEER, MOST, Window
 
 WAYS: Final = ("up", "down")
 FREE: Final = "no limit"
+STRAINED: Final = 3.0  # targets; a round trip cannot tell which of its two ways queues
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +71,18 @@ class Direction:
         self._window = Window()
         self._rate = Rate()
 
-    def step(self, seen: Traffic, policy: Policy, interval_s: float) -> Share:
-        """Decide for the next interval."""
+    @property
+    def yields(self) -> bool:
+        """Whether another flow has the way now."""
+        return self._rate.yielding
+
+    def step(self, seen: Traffic, policy: Policy, interval_s: float, *, strained: bool = False) -> Share:
+        """Decide for the next interval. `strained`: another flow has the other way, and queues in our round trip."""
         manner = policy.manner
         self._rate.step(seen, manner, policy.floor, interval_s)
         if manner.yields:
-            self._window.step(seen.delay_s, seen.rtt_s, seen.own, seen.peers, manner.target_s)
+            target = manner.target_s * (STRAINED if strained else 1.0)
+            self._window.step(seen.delay_s, seen.rtt_s, seen.own, seen.peers, target)
         return Share(self._limit(seen), *self._path(seen, policy), self._rate.capacity)
 
     def _limit(self, seen: Traffic) -> Limit:
@@ -135,11 +142,11 @@ class Controller:
         )
 
     def _link(self, name: str, seen: tuple[Traffic, Traffic], policy: Policy, interval_s: float) -> tuple[Share, Share]:
-        shares = []
-        for way, traffic in zip(WAYS, seen, strict=True):
-            direction = self._directions.setdefault((name, way), Direction(name))
-            shares.append(direction.step(traffic, policy, interval_s))
-        return shares[0], shares[1]
+        up, down = (self._directions.setdefault((name, way), Direction(name)) for way in WAYS)
+        return (
+            up.step(seen[0], policy, interval_s, strained=down.yields),
+            down.step(seen[1], policy, interval_s, strained=up.yields),
+        )
 
     def _limits(self, way: str, links: Mapping[str, Link], policy: Policy) -> Iterable[Limit]:
         if policy.paused:

@@ -86,7 +86,7 @@ class Record:
     link: dict[str, Series] = field(default_factory=lambda: {"down": [], "up": []})  # bytes so far
     flow: Series = field(default_factory=list)  # bytes so far
     probe: Series = field(default_factory=list)  # ms
-    peers: dict[int, tuple[int, int]] = field(default_factory=dict)  # bytes received, from the 4th second to the end
+    peers: dict[str, int] = field(default_factory=dict)  # bytes sent to each, from the 4th second to the end
     cpu: float = 0.0  # cores, of node 0's agent
     reasons: list[str] = field(default_factory=list)
 
@@ -203,21 +203,21 @@ class Play:
                 self._get(node, way)
         began = self._await_start(wire, raw) if situation.ours else time.monotonic()
         flow_at = began + (FLOW_AT if situation.ours else 0.0)
-        received: dict[int, int] = {}
+        cpu_before = cpu_at = 0.0
         while (now := time.monotonic()) < began + situation.seconds:
             raw.append((now, wire.received(0), wire.sent(0)))
             if sink is not None and now >= flow_at:
                 self._python(sender, "source", lan.address(taker), str(PORT), str(FLOW_S))
                 flow_at = float("inf")
-            if not received and now >= began + 4:
-                received = {node: wire.received(node) for node in range(1, situation.peers + 1)}
+            if situation.ours and not cpu_at and now >= began + 4:
+                sent = self._sent()
                 cpu_before, cpu_at = self._cpu(), now
             if situation.ours and len(raw) % 20 == 0:
                 self._ask_reason()
             time.sleep(max(0.0, LOOK_S - (time.monotonic() - now)))
         if situation.ours:
             self.record.cpu = (self._cpu() - cpu_before) / (time.monotonic() - cpu_at)
-            self.record.peers = {node: (wire.received(node) - before, 0) for node, before in received.items()}
+            self.record.peers = {name: after - sent.get(name, 0) for name, after in self._sent().items()}
         self.record.link = {
             "down": [(at - began, float(down)) for at, down, _ in raw],
             "up": [(at - began, float(up)) for at, _, up in raw],
@@ -256,6 +256,9 @@ class Play:
         if text not in self.record.reasons:
             self.record.reasons.append(text)
 
+    def _sent(self) -> dict[str, int]:
+        return {peer["name"]: int(peer["bytes_up"]) for peer in self._members[0].ask("peers")["peers"]}
+
     def _cpu(self) -> float:
         agent = self._members[0].agent
         if agent is None:
@@ -291,7 +294,7 @@ def words(name: str, situation: Situation, record: Record) -> str:
         if situation.ours:
             cells += [f"back {_back(record, way):.1f} s" for way in situation.ours if way == situation.flow]
     if situation.slow_peer_mbit:
-        got = sorted(moved for node, (moved, _) in record.peers.items() if node != 1)
+        got = sorted(moved for name, moved in record.peers.items() if name != "node-1")
         cells.append(f"least/most {got[0] / max(1, got[-1]):.2f}")
     if situation.ours:
         cells.append(f"cpu {record.cpu:.2f}")
