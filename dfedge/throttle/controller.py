@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from dfedge.core.units import line_rate
+from dfedge.throttle.contest import Contest
 from dfedge.throttle.load import Load, Traffic
 from dfedge.throttle.policy import Policy, cap_words
 from dfedge.throttle.rate import Rate
@@ -70,18 +71,23 @@ class Direction:
         self._interface = interface
         self._window = Window()
         self._rate = Rate()
+        self._contest = Contest()
 
     @property
     def yields(self) -> bool:
         """Whether another flow has the way now."""
         return self._rate.yielding
 
-    def step(self, seen: Traffic, policy: Policy, interval_s: float, *, strained: bool = False) -> Share:
-        """Decide for the next interval. `strained`: another flow has the other way, and queues in our round trip."""
+    def step(
+        self, seen: Traffic, other: Traffic, policy: Policy, interval_s: float, *, strained: bool = False
+    ) -> Share:
+        """Decide for the next interval. `other` is the other way of the interface, `strained` that another flow has it:
+        its queue is in our round trip too."""
         manner = policy.manner
         self._rate.step(seen, manner, policy.floor, interval_s)
         if manner.yields:
-            target = manner.target_s * (STRAINED if strained else 1.0)
+            more = self._contest.step(seen.own, other.own, interval_s)
+            target = manner.target_s * (STRAINED if strained else more)
             self._window.step(seen.delay_s, seen.rtt_s, seen.own, seen.peers, target)
         return Share(self._limit(seen), *self._path(seen, policy), self._rate.capacity)
 
@@ -144,8 +150,8 @@ class Controller:
     def _link(self, name: str, seen: tuple[Traffic, Traffic], policy: Policy, interval_s: float) -> tuple[Share, Share]:
         up, down = (self._directions.setdefault((name, way), Direction(name)) for way in WAYS)
         return (
-            up.step(seen[0], policy, interval_s, strained=down.yields),
-            down.step(seen[1], policy, interval_s, strained=up.yields),
+            up.step(seen[0], seen[1], policy, interval_s, strained=down.yields),
+            down.step(seen[1], seen[0], policy, interval_s, strained=up.yields),
         )
 
     def _limits(self, way: str, links: Mapping[str, Link], policy: Policy) -> Iterable[Limit]:

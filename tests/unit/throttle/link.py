@@ -67,7 +67,7 @@ class Link:
 
     def __post_init__(self) -> None:
         self.direction = Direction("eth0")
-        self.share = self.direction.step(Traffic(), self.policy, 0.1)
+        self.share = self.direction.step(Traffic(), Traffic(), self.policy, 0.1)
         self._moved: deque[tuple[float, float]] = deque(maxlen=50)
 
     def run(self, seconds: float) -> None:
@@ -108,7 +108,7 @@ class Link:
         delay = self._queue / self.capacity
         own = mine if self.demand else 0.0
         seen = Traffic(own, mine + theirs + self.noise(self._step), delay, BASE_S + delay, self.peers, "kiosk-07")
-        self.share = self.direction.step(seen, self.policy, STEP * TICK)
+        self.share = self.direction.step(seen, Traffic(), self.policy, STEP * TICK)
         now = [sum(moved[way] for moved in list(self._moved)[-TICK:]) / (STEP * TICK) for way in (0, 1)]
         self.log.append((self._step * STEP, now[0], now[1], delay, self.share))
 
