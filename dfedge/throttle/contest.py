@@ -1,7 +1,7 @@
 """Two ways of one link share a round trip: who was first keeps the other small. Pure.
 
-Neither knows whose queue it sees. So the smaller may now and then queue more; if that gets it more it goes on, until it has its share. A way that is small
-as it has little to send gains nothing, and soon rests.
+Neither knows whose queue it sees. So the smaller may now and then queue more; if that gets it more it goes on, until it
+has its share. A way that is small as it has little to send gains nothing, and soon rests.
 """
 
 from typing import Final

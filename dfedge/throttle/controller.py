@@ -88,7 +88,8 @@ class Direction:
         if manner.yields:
             more = self._contest.step(seen.own, other.own, interval_s)
             target = manner.target_s * (STRAINED if strained else more)
-            self._window.step(seen.delay_s, seen.rtt_s, seen.own, seen.peers, target)
+            proven = min(seen.proven, self._rate.capacity)
+            self._window.step(seen.delay_s, seen.rtt_s, seen.own, seen.peers, target, proven)
         return Share(self._limit(seen), *self._path(seen, policy), self._rate.capacity)
 
     def _limit(self, seen: Traffic) -> Limit:

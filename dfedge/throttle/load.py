@@ -76,6 +76,7 @@ class Traffic:
     rtt_s: float | None = None  # of that path
     peers: int = 0  # that move bytes this way
     peer: str = ""  # whose path that is
+    proven: float = 0.0  # what the paths of these peers have carried for us before, together
 
     @property
     def foreign(self) -> float:

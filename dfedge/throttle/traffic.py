@@ -4,6 +4,7 @@ The payload of an interface is its bytes less 66 for each packet: that is right 
 packet or many, and acknowledgements vanish. What is not ours of it is somebody else's.
 """
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from dfedge.throttle.path import HEADERS4, Step
 from dfedge.throttle.route import Routes
 
 WINDOW_S: Final = 0.5  # shorter windows see 10 Mbit/s of noise beside 95 of our own
+MEMORY_S: Final = 300.0  # in which what a path has carried is believed less, by a factor e
+SMOOTH: Final = 0.3  # weight of the newest step in a session's rate
 ACTIVE: Final = 2048  # bytes in a step, of a session that moves something
 
 
@@ -36,6 +39,21 @@ class _Moved:
     total: tuple[float, float]
 
 
+@dataclass(slots=True)
+class _Peak:
+    """What one session has moved at best, up and down, in bytes/s."""
+
+    rate: tuple[float, float] = (0.0, 0.0)
+    most: tuple[float, float] = (0.0, 0.0)
+
+    def note(self, step: Step, seconds: float) -> None:
+        kept = math.exp(-seconds / MEMORY_S)
+        moved = (step.up / seconds, step.down / seconds)
+        up, down = (rate + SMOOTH * (now - rate) for rate, now in zip(self.rate, moved, strict=True))
+        self.rate = (up, down)
+        self.most = (max(up, self.most[0] * kept), max(down, self.most[1] * kept))
+
+
 class Meters:
     """The interfaces that sessions use, from look to look."""
 
@@ -44,6 +62,7 @@ class Meters:
         self._before: dict[str, Counter] = {}
         self._at = 0.0
         self._moved: dict[str, deque[_Moved]] = {}
+        self._peaks: dict[int, _Peak] = {}  # by the session's identity
         self.bursts: dict[str, tuple[float, float]] = {}  # the card's packets for one of TCP's
 
     def step(
@@ -51,6 +70,10 @@ class Meters:
     ) -> dict[str, tuple[Traffic, Traffic]]:
         """Take a look; returns (up, down) of each interface that a session uses."""
         seconds, self._at = now - self._at, now
+        self._peaks = {id(step.session): self._peaks.get(id(step.session), _Peak()) for step in steps}
+        if 0 < seconds < 5:
+            for step in steps:
+                self._peaks[id(step.session)].note(step, seconds)
         by_interface: dict[str, list[Step]] = {}
         for step in steps:
             name = self._routes.of(step.session.address).interface
@@ -102,7 +125,8 @@ class Meters:
             )
             for step in fresh
         )
-        return Traffic(own, max(own, total), delay, rtt, len(active), peer)
+        proven = sum(self._peaks[id(step.session)].most[way] for step in active)
+        return Traffic(own, max(own, total), delay, rtt, len(active), peer, proven)
 
     def _is_on_link(self, step: Step) -> bool:
         return self._routes.of(step.session.address).on_link

@@ -45,3 +45,17 @@ def test_a_try_that_gains_nothing_ends_in_a_rest() -> None:
 def test_a_way_that_rests_is_left_alone() -> None:
     contest = Contest()
     assert all(contest.step(0.0, 1e6, 0.1) == 1.0 for _ in range(100))
+
+
+def test_a_queue_that_is_not_ours_does_not_take_all_from_us() -> None:
+    window = Window()
+    for _ in range(100):
+        window.step(0.013, 0.0135, 1e6, 1, 0.008, CAPACITY)
+    assert window.size / 0.0135 >= 0.25 * CAPACITY
+
+
+def test_a_path_that_never_carried_much_is_not_given_much() -> None:
+    window = Window()
+    for _ in range(100):
+        window.step(0.020, 0.0205, 1e5, 1, 0.008, 1e5)
+    assert window.size < 16_000
