@@ -60,6 +60,7 @@ class Board:
             "DFEDGE_CONFIG": str(self.fleet.settings),
             "DFEDGE_FLEET": str(self.fleet.operator),
             "DFEDGE_STORE_KEEP_FREE": "1 MiB",
+            "DFEDGE_THROTTLE_PROFILE": "full",  # caps hold, but what else this host does is not for tests
             "DFEDGE_DISCOVERY_MDNS": "true" if self._lan else "false",
         }
         if not self._lan:

@@ -73,7 +73,7 @@ def _throttle(throttle: dict[str, object]) -> str:
         return "off"
     limits = [
         f"{word_} {line_rate(number(throttle, key))}"
-        for word_, key in (("up", "max_up"), ("down", "max_down"))
+        for word_, key in (("up", "budget_up"), ("down", "budget_down"))
         if number(throttle, key)
     ]
     reason = word(throttle, "reason")

@@ -1,5 +1,6 @@
 """Names and Protocols on which sibling rooms meet without importing each other."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NewType, Protocol, TypeAlias
 
@@ -30,9 +31,31 @@ class Clock(Protocol):
     def __call__(self) -> float: ...
 
 
-class Allowance(Protocol):
-    """What may be moved in one direction. Cheap enough to be asked for every block."""
+class Lane(Protocol):
+    """What may be moved to or from one peer. Cheap enough to be asked for every block."""
 
-    def take(self, nbytes: int) -> float:
-        """Spend `nbytes` and return how many seconds to wait before moving them; 0.0 means go on at once."""
+    def wait(self, image: ImageId) -> float:
+        """Seconds to wait before bytes of the image may move; 0.0: now. Ask again after it."""
+        ...
+
+    def spend(self, nbytes: int, image: ImageId) -> None:
+        """So many bytes are moved, or asked for."""
+        ...
+
+    @property
+    def grain(self) -> int | None:
+        """The most to move at once, in bytes; None: as it comes."""
+        ...
+
+    @property
+    def ahead(self) -> int | None:
+        """The most to ask of all peers together and not have yet, in bytes; None: as it comes."""
+        ...
+
+
+class Allowance(Protocol):
+    """What may be moved in one direction."""
+
+    def lane(self, address: str) -> AbstractContextManager[Lane]:
+        """The lane of the peer at `host:port`, for as long as its session lasts."""
         ...

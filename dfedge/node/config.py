@@ -17,6 +17,7 @@ from dfedge.core.units import host_port
 from dfedge.node.configfile import Found, Setting, files, read_environment, read_file
 from dfedge.node.kind import DURATION, FLAG, PERCENT, RATE, SIZE, TEXT, TEXTS, checked, or_off, whole_number
 from dfedge.node.sense import contradictions
+from dfedge.throttle.policy import Profile
 
 DEFAULT_PORT: Final = 7411
 CONFIG_FILE: Final = Path("/etc/dfedge/dfedge.toml")
@@ -62,6 +63,7 @@ class ThrottleConfig:
     """[throttle]"""
 
     enabled: bool
+    profile: Profile
     max_up: int | None  # bytes/s
     max_down: int | None  # bytes/s
 
@@ -141,6 +143,13 @@ def _scrub(seconds: float) -> float:
     return seconds
 
 
+def _profile(text: str) -> str:
+    names = [profile.value for profile in Profile]
+    if text not in names:
+        raise ValueError(f'"{text}" is no profile; write one of {", ".join(names)}')
+    return text
+
+
 _ARGV: Final = TEXTS
 _TABLE: Final = (
     Setting("node.name", checked(TEXT, _name), None, "what this node is called; none: what its enrolment says"),
@@ -156,6 +165,12 @@ _TABLE: Final = (
         "store.scrub", or_off(DURATION, _scrub), 30 * DAY, 'in what time all of the store is read again once, or "off"'
     ),
     Setting("throttle.enabled", FLAG, True, "stay out of the way of the node's own work"),
+    Setting(
+        "throttle.profile",
+        checked(TEXT, _profile),
+        "background",
+        "what a transfer may cost the host: background, balanced, full",
+    ),
     Setting("throttle.max_up", RATE, None, "the most to send, per second"),
     Setting("throttle.max_down", RATE, None, "the most to receive, per second"),
     Setting("follow.channels", checked(TEXTS, check_name), (), "channels whose releases this node takes"),
@@ -221,7 +236,12 @@ def load(
             values["store.evict_to"],
             values["store.scrub"],
         ),
-        throttle=ThrottleConfig(values["throttle.enabled"], values["throttle.max_up"], values["throttle.max_down"]),
+        throttle=ThrottleConfig(
+            values["throttle.enabled"],
+            Profile(values["throttle.profile"]),
+            values["throttle.max_up"],
+            values["throttle.max_down"],
+        ),
         follow=FollowConfig(values["follow.channels"]),
         hooks=HooksConfig(
             values["hooks.install"], values["hooks.health"], values["hooks.rollback"], values["hooks.timeout"]

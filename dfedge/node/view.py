@@ -1,6 +1,7 @@
 """What a node says of itself: the documents of `status`, `peers`, `where`, `why` and `ls`."""
 
 import json
+import math
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -45,12 +46,7 @@ class View:
             "peers": len(node.peers),
             "rate_down": round(sum(peer.connection.asker.meter.rate for peer in node.peers)),
             "rate_up": round(sum(peer.connection.line.meter.rate for peer in node.peers if peer.connection.line)),
-            "throttle": {
-                "enabled": node.config.throttle.enabled,
-                "max_up": node.up.cap,
-                "max_down": node.down.cap,
-                "reason": node.up.reason if node.up.cap is not None else node.down.reason,
-            },
+            "throttle": self.throttle(),
             "degraded": self.degraded(),
             "certificate_days": int((node.trust.own.ends - node.trust.now()) // 86400),
             "store": {
@@ -74,6 +70,20 @@ class View:
             },
             "rot": [_damage(damage) for damage in node.mender.damages],
             "warnings": [*node.trust.warnings, *node.doubts],
+        }
+
+    def throttle(self) -> Document:
+        """What may be moved each way, in bytes/s (null: no limit), and the one reason."""
+        throttle = self._node.throttle
+        enabled = self._node.config.throttle.enabled
+        up, down = throttle.budget.up, throttle.budget.down
+        return {
+            "enabled": enabled,
+            "max_up": throttle.policy.host.up,
+            "max_down": throttle.policy.host.down,
+            "budget_up": round(up.rate) if up.rate < math.inf else None,
+            "budget_down": round(down.rate) if down.rate < math.inf else None,
+            "reason": throttle.budget.reason if enabled else "off",
         }
 
     def degraded(self) -> str | None:
@@ -221,9 +231,10 @@ class View:
             for reason, share in drive.swarm.held_back(time.monotonic())
         ]
         reasons += [{"reason": self.named(reason), "peer": self.name(peer)} for peer, reason in drive.snubs.items()]
-        if self._node.down.cap is not None and not drive.swarm.complete:
-            capped = {"reason": f"the throttle: {self._node.down.reason} ([throttle] max_down)", "share": 1.0}
-            reasons.insert(0, capped)
+        down = self._node.throttle.budget.down
+        if down.rate < math.inf and not drive.swarm.complete:
+            held = {"reason": f"the throttle: {down.reason} ({down.setting})", "share": 1.0}
+            reasons.insert(0, held)
         return {
             "image": full_digest(drive.image),
             "name": manifest.name,

@@ -37,8 +37,12 @@ from dfedge.node.verbs import handlers
 from dfedge.node.view import View
 from dfedge.store.eviction import Watermarks
 from dfedge.store.store import Store
-from dfedge.throttle.limiter import Limiter
+from dfedge.throttle import actuator
+from dfedge.throttle.policy import Caps, Profile
+from dfedge.throttle.policy import Policy as ThrottlePolicy
+from dfedge.throttle.throttle import Throttle
 from dfedge.transfer import listener as listening
+from dfedge.transfer.downlink import Downlink
 from dfedge.transfer.gossip import Gossip
 from dfedge.transfer.peers import Peers
 from dfedge.transfer.ports import PieceStore
@@ -87,8 +91,7 @@ class Node:
     swarms: Swarms
     uplink: Uplink
     blame: Blame
-    up: Limiter
-    down: Limiter
+    throttle: Throttle
     roster: Roster
     mesh: Mesh
     gossip: Gossip
@@ -107,22 +110,22 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
     boot = os.urandom(16)
     rng = random.Random(int.from_bytes(boot, "big"))  # noqa: S311 - it breaks ties and spreads retries
     blame = Blame()
-    limited = config.throttle.enabled
-    up = Limiter(config.throttle.max_up if limited else None)
-    down = Limiter(config.throttle.max_down if limited else None)
-    uplink = Uplink(up)
-    policy = Policy() if down.cap is None else _patient(down.cap)
+    throttle = Throttle(_throttle_policy(config), lambda: [peer.connection for peer in peers], config.state_dir)
+    uplink = Uplink(throttle.limiter.up)
+    downlink = Downlink(throttle.limiter.down)
+    cap = throttle.policy.host.down
+    policy = Policy() if cap is None else _patient(int(cap))
 
     def hello(links: int) -> Hello:
         port, agent = config.node.listen[1], f"dfedge {__version__}"
         return Hello(PROTOCOL, boot, trust.fleet, port, links, agent, trust.own_record, trust.revocation)
 
-    peers = Peers(trust, uplink, blame, hello, rng)
+    peers = Peers(trust, uplink, downlink, blame, hello, rng)
     roster = Roster(trust.own_id, rng)
     listed = [parse(peer) for peer in config.discovery.peers]
     mesh = Mesh(roster, peers, trust, time.monotonic, listed, rng)
     gossip = Gossip(trust, peers, mesh.told, time.monotonic, rng)
-    swarms = Swarms(trust, peers, gossip, StoreShelf(store), uplink, down, blame, time.monotonic, rng, policy)
+    swarms = Swarms(trust, peers, gossip, StoreShelf(store), uplink, blame, time.monotonic, rng, policy)
     peers.members = swarms
     mdns = _mdns(config, trust, mesh) if network and config.discovery.mdns else None
 
@@ -144,8 +147,7 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
         swarms=swarms,
         blame=blame,
         uplink=uplink,
-        up=up,
-        down=down,
+        throttle=throttle,
         roster=roster,
         mesh=mesh,
         gossip=gossip,
@@ -155,6 +157,13 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
         mender=Mender(store, peers, swarms, resolver, trust.now, time.monotonic),
         network=network,
     )
+
+
+def _throttle_policy(config: Config) -> ThrottlePolicy:
+    told = config.throttle
+    if not told.enabled:
+        return ThrottlePolicy(Profile.FULL)
+    return ThrottlePolicy(told.profile, Caps(told.max_up, told.max_down))
 
 
 def _patient(cap: int) -> Policy:
@@ -182,6 +191,8 @@ async def run(config: Config, network: bool, on_ready: Callable[[], None] | None
     marks = Watermarks(wanted.evict_from, wanted.evict_to)
     store = Store.open(config.state_dir, wanted.quota, wanted.keep_free, trust.now, marks)
     try:
+        if config.throttle.enabled:
+            actuator.step_back()
         node = build(config, store, trust, network=network)
         node.doubts = doubts(config)
         for doubt in node.doubts:
@@ -215,6 +226,8 @@ async def _run(node: Node, on_ready: Callable[[], None] | None, stop: anyio.Even
 async def _start(node: Node, view: View, tasks: anyio.abc.TaskGroup) -> None:
     tasks.start_soon(node.store.run)
     tasks.start_soon(node.uplink.run)
+    if node.config.throttle.enabled:
+        tasks.start_soon(node.throttle.run)
     tasks.start_soon(node.swarms.run)
     if not node.network:
         return

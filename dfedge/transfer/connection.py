@@ -84,6 +84,11 @@ class Connection:
         """What to call the peer: the name that the CA gave it, or its id."""
         return self.record.name if self.record else self.id[:12]
 
+    @property
+    def socket(self) -> Any:
+        """The session's TCP socket; None once it is gone."""
+        return None if self._closed.is_set() else self._ssh.get_extra_info("socket")
+
     async def greet(self, hello: m.Hello) -> m.Hello:
         """Exchange hellos. Raises ProtocolError, Untrusted or TimedOut; the session is closed then."""
         shorten(self._ssh, (self._control, self._bulk), self._set_blocked)

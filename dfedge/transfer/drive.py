@@ -14,7 +14,7 @@ import anyio.streams.memory
 from dfedge.core.errors import DfedgeError
 from dfedge.core.image.outcome import Outcome
 from dfedge.core.image.piecemap import PieceMap
-from dfedge.core.seams import Allowance, Clock, ImageId, NodeId
+from dfedge.core.seams import Clock, ImageId, NodeId
 from dfedge.core.swarm import event as e
 from dfedge.core.swarm.swarm import Swarm
 from dfedge.core.wire import message as m
@@ -50,7 +50,6 @@ class Drive:
         store: PieceStore,
         swarm: Swarm,
         uplink: Uplink,
-        down: Allowance,
         court: Court,
         clock: Clock,
     ) -> None:
@@ -65,14 +64,12 @@ class Drive:
         self.wasted = 0  # bytes of pieces that did not match or came twice
         self.snubs: dict[NodeId, str] = {}
         self._uplink = uplink
-        self._down = down
         self._court = court
         self._clock = clock
         self._members: dict[NodeId, Member] = {}
         self._lines: dict[int, Member] = {}
         self._served: set[NodeId] = set()
         self._attempts: dict[tuple[NodeId, int], Attempt] = {}
-        self._held_up: dict[tuple[NodeId, int], asyncio.TimerHandle] = {}  # asks that wait for their allowance
         self._taking = False  # whether what we ask for can be put into the store
         self._parked: dict[tuple[NodeId, int], None] = {}  # asks that wait until it can or for credit, in order
         self._credit = Credit()
@@ -97,10 +94,9 @@ class Drive:
                     if not self._members:
                         await self._woken.wait()
                     await anyio.sleep(tick_s)
+                    self._excuse()
                     self.handle(e.Tick())
         finally:
-            for timer in self._held_up.values():
-                timer.cancel()
             self._news.close()
             self._send_whole.close()
             self._whole.close()
@@ -158,7 +154,7 @@ class Drive:
         self._credit.forget(peer)
         self._news.forget(peer)
         self.snubs.pop(peer, None)
-        for key in [key for key in (*self._attempts, *self._held_up, *self._parked) if key[0] == peer]:
+        for key in [key for key in (*self._attempts, *self._parked) if key[0] == peer]:
             self._drop(*key)
         self.handle(e.Left(peer))
 
@@ -207,17 +203,7 @@ class Drive:
         if not self._taking or not self._credit.take(peer, piece):
             self._parked[peer, piece] = None
             return
-        length = self.store.manifest.lengths[piece]
-        wait = self._down.take(length)
-        if wait > 0:
-            later = asyncio.get_running_loop().call_later(wait, self._ask_now, peer, piece, length)
-            self._held_up[peer, piece] = later
-        else:
-            self._ask_now(peer, piece, length)
-
-    def _ask_now(self, peer: NodeId, piece: int, length: int) -> None:
         key = (peer, piece)
-        self._held_up.pop(key, None)
         member = self._members.get(peer)
         if piece in self.store.holds:  # it was being written when an earlier fetch ended, and the swarm does not know
             asyncio.get_running_loop().call_soon(self.handle, e.Proven(piece, peer))
@@ -225,7 +211,23 @@ class Drive:
         elif member is None or member.ours is None or member.connection.is_closed:
             self._settled(peer, piece)
         elif key not in self._attempts:
+            length = self.store.manifest.lengths[piece]
             self._attempts[key] = member.connection.asker.ask(self, member.ours, piece, length)
+
+    def choked(self, peer: NodeId) -> None:
+        """A peer answers no more requests; those that it never saw it cannot reject."""
+        for key, attempt in list(self._attempts.items()):
+            if key[0] == peer and not attempt.asked:
+                del self._attempts[key]
+                attempt.asker.drop(attempt)
+                asyncio.get_running_loop().call_soon(self._settled, *key)
+        self.handle(e.Choked(peer))
+
+    def _excuse(self) -> None:
+        """Who has not been asked yet, as we hold back ourselves, is not late."""
+        for (peer, piece), attempt in list(self._attempts.items()):
+            if attempt.asked < attempt.length and not attempt.asker.outstanding:
+                self.handle(e.Received(peer, piece, 0))
 
     def _settled(self, peer: NodeId, piece: int) -> None:
         """A peer owes us a piece no more, so it may be asked for another."""
@@ -241,11 +243,8 @@ class Drive:
 
     def _drop(self, peer: NodeId, piece: int) -> None:
         self._parked.pop((peer, piece), None)
-        if (peer, piece) in self._held_up or (peer, piece) in self._attempts:
+        if (peer, piece) in self._attempts:
             asyncio.get_running_loop().call_soon(self._settled, peer, piece)
-        held_up = self._held_up.pop((peer, piece), None)
-        if held_up is not None:
-            held_up.cancel()
         attempt = self._attempts.pop((peer, piece), None)
         if attempt is None:
             return

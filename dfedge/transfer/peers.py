@@ -14,6 +14,7 @@ from dfedge.core.seams import ImageId, NodeId
 from dfedge.core.swarm.blame import Blame
 from dfedge.core.wire import message as m
 from dfedge.transfer.connection import Connection, Inbox
+from dfedge.transfer.downlink import Downlink
 from dfedge.transfer.ports import Gate
 from dfedge.transfer.serve import Line, Uplink
 
@@ -72,10 +73,17 @@ class Peers:
     """The table of sessions. `members` and `hello` are set by whoever wires the node, before the first session."""
 
     def __init__(
-        self, gate: Gate, uplink: Uplink, blame: Blame, hello: Callable[[int], m.Hello], rng: random.Random
+        self,
+        gate: Gate,
+        uplink: Uplink,
+        downlink: Downlink,
+        blame: Blame,
+        hello: Callable[[int], m.Hello],
+        rng: random.Random,
     ) -> None:
         self._gate = gate
         self._uplink = uplink
+        self._downlink = downlink
         self._blame = blame
         self._hello = hello  # given how many sessions we have
         self._rng = rng
@@ -136,7 +144,11 @@ class Peers:
             connection.close("refused", "the node stops")
             raise
         try:
-            with self._uplink.line(connection.asker.bulk) as line:
+            address = connection.address
+            with (
+                self._uplink.line(connection.asker.bulk, address) as line,
+                self._downlink.asking(connection.asker, address),
+            ):
                 return await self._keep(connection, line)
         finally:
             connection.close("refused", "the node stops")

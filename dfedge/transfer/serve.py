@@ -1,4 +1,4 @@
-"""Serving blocks: one block from each peer's queue in turn, as the links take them."""
+"""Serving blocks: the peer that was sent the least goes first, as the links and the allowance take them."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ import anyio
 import anyio.abc
 
 from dfedge.core.errors import Busy, DfedgeError, ProtocolError
-from dfedge.core.seams import Allowance
+from dfedge.core.seams import Allowance, ImageId, Lane
 from dfedge.core.wire.frame import Frame, Kind
 from dfedge.transfer.channel import MAX_UNREAD, BulkChannel
 from dfedge.transfer.meter import Meter
@@ -24,11 +24,15 @@ MAX_QUEUE: Final = 1024  # requests a peer may have waiting: two of the largest 
 MAX_REJECTS: Final = 10_000  # in 10 s; an honest peer has at most MAX_QUEUE on their way when we choke it
 MAX_PROOFS: Final = 32  # pieces being re-hashed before their first upload
 AT_ONCE: Final = 8  # blocks sent before the event loop has a turn
+LAG: Final = 1024 * 1024  # bytes that a peer may catch up when it comes back from a rest
 log = logging.getLogger("dfedge.transfer")
 
 
 class Served(Protocol):
     """The image that a peer's handle stands for, on our side."""
+
+    @property
+    def image(self) -> ImageId: ...
 
     @property
     def store(self) -> PieceStore: ...
@@ -47,6 +51,8 @@ class Line:
     """What one peer asked of us and is still owed."""
 
     bulk: BulkChannel
+    lane: Lane
+    sent: int = 0  # bytes, or as many as others were sent while it rested
     blocked: bool = False  # the transport holds a backlog
     meter: Meter = field(default_factory=Meter)  # bytes of blocks
     queue: deque[tuple[Served, Frame]] = field(default_factory=deque)
@@ -83,7 +89,8 @@ class Uplink:
 
     def __init__(self, allowance: Allowance) -> None:
         self._allowance = allowance
-        self._lines: deque[Line] = deque()
+        self._lines: list[Line] = []
+        self._level = 0  # bytes sent to the peer that was served last
         self._proofs: anyio.abc.TaskGroup | None = None
         self._proving: set[tuple[int, int]] = set()
         self._proven: dict[int, set[int]] = {}
@@ -95,15 +102,16 @@ class Uplink:
             await anyio.sleep_forever()
 
     @contextmanager
-    def line(self, bulk: BulkChannel) -> Iterator[Line]:
-        """A peer's line, for as long as its session lasts."""
-        line = Line(bulk)
-        self._lines.append(line)
-        try:
-            yield line
-        finally:
-            line.queue.clear()
-            self._lines.remove(line)
+    def line(self, bulk: BulkChannel, address: str) -> Iterator[Line]:
+        """The line of the peer at `host:port`, for as long as its session lasts."""
+        with self._allowance.lane(address) as lane:
+            line = Line(bulk, lane, self._level)
+            self._lines.append(line)
+            try:
+                yield line
+            finally:
+                line.queue.clear()
+                self._lines.remove(line)
 
     def request(self, line: Line, served: Served, header: Frame) -> None:
         """Queue a peer's request. Raises ProtocolError for one beyond the piece, or too many."""
@@ -115,6 +123,8 @@ class Uplink:
         if not served.may_ask(line, header.piece):
             line.turn_down(header)
             return
+        if not line.queue:
+            line.sent = max(line.sent, self._level - LAG)
         line.queue.append((served, header))
         self._is_proven(served, header.piece)  # so that the proof is done when its turn comes
         self.pump()
@@ -125,29 +135,31 @@ class Uplink:
             return
         loop = asyncio.get_running_loop()
         for _ in range(AT_ONCE):
-            line = self._next_line()
+            line, wait = self._next_line()
             if line is None:
-                return
-            wait = self._allowance.take(line.queue[0][1].length)
-            if wait > 0:
-                self._timer = loop.call_later(wait, self._resume, line)
+                if wait is not None:
+                    self._timer = loop.call_later(wait, self._resume)
                 return
             self._send(line)
-        self._timer = loop.call_soon(self._resume, None)
+        self._timer = loop.call_soon(self._resume)
 
-    def _resume(self, line: Line | None) -> None:
+    def _resume(self) -> None:
         self._timer = None
-        if line is not None and line.queue:
-            self._send(line)
         self.pump()
 
-    def _next_line(self) -> Line | None:
-        for _ in range(len(self._lines)):
-            line = self._lines[0]
-            self._lines.rotate(-1)
-            if line.ready and self._is_proven(line.queue[0][0], line.queue[0][1].piece):
-                return line
-        return None
+    def _next_line(self) -> tuple[Line | None, float | None]:
+        """The line that goes next; or, if all wait for their allowance, the seconds until one need not."""
+        soonest: float | None = None
+        ready = [line for line in self._lines if line.ready]
+        for line in sorted(ready, key=_sent) if len(ready) > 1 else ready:
+            served, header = line.queue[0]
+            if not self._is_proven(served, header.piece):
+                continue
+            wait = line.lane.wait(served.image)
+            if not wait:
+                return line, None
+            soonest = wait if soonest is None else min(soonest, wait)
+        return None, soonest
 
     def _is_proven(self, served: Served, piece: int) -> bool:
         """Whether a piece was proven since the start; if not, its proof begins."""
@@ -206,5 +218,12 @@ class Uplink:
                 served.on_rotten(header.piece)
             return
         block = Frame(Kind.BLOCK, header.handle, header.request, header.piece, header.offset, header.length)
+        line.sent += len(data)
+        self._level = line.sent
+        line.lane.spend(len(data), served.image)
         line.bulk.send(block, data)
         line.meter.count(len(data))
+
+
+def _sent(line: Line) -> int:
+    return line.sent

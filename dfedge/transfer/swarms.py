@@ -11,7 +11,7 @@ import anyio.abc
 
 from dfedge.core.errors import Busy, ProtocolError, Untrusted
 from dfedge.core.image.piecemap import PieceMap
-from dfedge.core.seams import Allowance, Clock, ImageId, NodeId
+from dfedge.core.seams import Clock, ImageId, NodeId
 from dfedge.core.swarm import event as e
 from dfedge.core.swarm.blame import Blame
 from dfedge.core.swarm.phase import advance
@@ -42,7 +42,6 @@ class Swarms:
         gossip: Gossip,
         shelf: Shelf,
         uplink: Uplink,
-        down: Allowance,
         blame: Blame,
         clock: Clock,
         rng: random.Random,
@@ -53,7 +52,6 @@ class Swarms:
         self._gossip = gossip
         self._shelf = shelf
         self._uplink = uplink
-        self._down = down
         self._blame = blame
         self._clock = clock
         self._rng = rng
@@ -130,7 +128,7 @@ class Swarms:
             random.Random(self._rng.getrandbits(64)),  # noqa: S311 - it breaks ties, it keeps no secret
             self._policy,
         )
-        drive = self._drives[image] = Drive(image, store, swarm, self._uplink, self._down, self, self._clock)
+        drive = self._drives[image] = Drive(image, store, swarm, self._uplink, self, self._clock)
         scope = self._scopes[image] = anyio.CancelScope()
         self._tasks.start_soon(self._run_drive, drive, scope)
         for handles in self._handles.values():
@@ -316,7 +314,7 @@ class Swarms:
                 _check_pieces(lost, pieces)
                 drive.handle(e.Withdrawn(peer, lost))
             case m.Choke():
-                drive.handle(e.Choked(peer))
+                drive.choked(peer)
             case m.Unchoke():
                 drive.handle(e.Unchoked(peer))
             case m.Bad(_, piece):

@@ -200,6 +200,18 @@ class Lan:
         batch("ip", lines, self.namespace(node))
         return self.address(node)
 
+    def route(self, node: int) -> None:
+        """Put a router (with proxy ARP) between a node and the switch, for IPv4; multicast no longer reaches it.
+
+        On one host a packet that waits at a switch still counts as its sender's, which then sends no more; a router
+        takes it over, as another machine would. So a TCP flow fills the FIFO before a node only if it is routed.
+        """
+        ports = (f"p{node}", "br0")
+        lines = [f"link set p{node} nomaster", f"addr add 10.77.{self._subnet}.254/24 dev br0", "link set br0 up"]
+        batch("ip", [*lines, f"route add {self.address(node)}/32 dev p{node}"], self._bridge)
+        for setting in ("ip_forward", *(f"conf/{port}/proxy_arp" for port in ports)):
+            run([*prefix(self._bridge), "sh", "-c", f"echo 1 > /proc/sys/net/ipv4/{setting}"])
+
     def counters(self, node: int) -> Counters:
         """Bytes and packets of a node's interface, as the kernel counts them."""
         [link] = json.loads(run(["ip", "-n", self.namespace(node), "-s", "-j", "link", "show", "eth0"]))

@@ -50,6 +50,13 @@ def test_nine_nodes_are_there_in_two_seconds_and_gone_afterwards() -> None:
     assert not namespaces(f"nine{os.getpid()}")
 
 
+def test_a_routed_node_reaches_and_is_reached() -> None:
+    with Lan("routed", 3, rate_mbit=100) as lan:
+        lan.route(0)
+        assert reaches(lan, 0, lan.address(2))
+        assert reaches(lan, 1, lan.address(0))
+
+
 def test_an_ipv6_only_lan_has_no_ipv4() -> None:
     with Lan("six", 2, ipv6_only=True) as lan:
         assert lan.address(1).startswith("fe80::")

@@ -1,12 +1,13 @@
 """Channels and images of the wire's own tests: what goes out is kept, nothing is sent."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from dfedge.core.image.cutter import cut
 from dfedge.core.image.manifest import FileEntry, Manifest
 from dfedge.core.image.outcome import Outcome
 from dfedge.core.image.piecemap import PieceMap
-from dfedge.core.seams import Bytes
+from dfedge.core.seams import Bytes, ImageId
 from dfedge.core.wire.frame import HEADER, Frame
 from dfedge.transfer.channel import BulkChannel
 
@@ -56,3 +57,30 @@ class Image:
 
     def read(self, piece: int, offset: int, length: int) -> bytes:
         return piece.to_bytes(1, "big") * length
+
+
+class Lane:
+    """Lets bytes pass after the waits that a test gives, each once."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.spent = 0
+        self.grain: int | None = None
+        self.ahead: int | None = None
+
+    def wait(self, image: ImageId) -> float:
+        return self.waits.pop(0) if self.waits else 0.0
+
+    def spend(self, nbytes: int, image: ImageId) -> None:
+        self.spent += nbytes
+
+
+class Allowance:
+    """One lane for everybody."""
+
+    def __init__(self) -> None:
+        self.one = Lane()
+
+    @contextmanager
+    def lane(self, address: str) -> Iterator[Lane]:
+        yield self.one

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from dfedge.core.errors import ProtocolError
-from dfedge.core.seams import NodeId
+from dfedge.core.seams import ImageId, NodeId
 from dfedge.core.wire.frame import Frame, Kind
 from dfedge.transfer.ask import SMALL_BLOCK, Asker, Attempt
 
@@ -13,6 +13,8 @@ from .fakes import Bulk
 
 
 class Taker:
+    image = ImageId(bytes(32))
+
     def __init__(self) -> None:
         self.parts: list[int] = []
         self.whole: list[Attempt] = []

@@ -1,0 +1,182 @@
+"""The tick: sample → controller → limiter and sockets. Ten times a second while bytes flow, once a second at rest."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+import anyio
+
+from dfedge.core.seams import Clock
+from dfedge.throttle.actuator import Valve
+from dfedge.throttle.controller import Budget, Controller, Link
+from dfedge.throttle.limiter import Limiter, Way
+from dfedge.throttle.load import Load, Traffic
+from dfedge.throttle.path import Paths, Session, Step
+from dfedge.throttle.policy import Policy
+from dfedge.throttle.route import Routes
+from dfedge.throttle.sample import Sampler
+from dfedge.throttle.traffic import ACTIVE, Meters
+
+BUSY_S: Final = 0.1  # seconds between two ticks while bytes flow
+REST_S: Final = 1.0
+CALM_S: Final = 2.0  # seconds without bytes after which we rest
+SAMPLE_S: Final = 1.0  # seconds between two samples of the host
+SLOW_SAMPLE_S: Final = 5.0  # the same at rest: nothing of ours is there to be held back
+ROUTES_S: Final = 5.0
+PACED: Final = 4_000_000  # bytes/s; below such rates a block would leave in one burst
+PACE: Final = 1.1  # of the rate: the bucket sets the average, the pace only spreads it
+log = logging.getLogger("dfedge.throttle")
+
+
+class Throttle:
+    """Keeps `limiter` and the sessions' sockets to what the host leaves us, by a policy that may change at any time."""
+
+    def __init__(
+        self, policy: Policy, sessions: Callable[[], Iterable[Session]], folder: Path, clock: Clock = time.monotonic
+    ) -> None:
+        """`folder` lies on the disk that is watched. Raises ValueError for a policy that makes no sense."""
+        self.routes = Routes(policy.lan_prefixes)
+        self.limiter = Limiter(self.routes, self._stir, clock)
+        self.budget = Budget()
+        self.load = Load()
+        self.traffic: dict[str, tuple[Traffic, Traffic]] = {}
+        self._policy = policy
+        self._sessions = sessions
+        self._clock = clock
+        self._sampler = Sampler(folder, clock)
+        self._controller = Controller()
+        self._paths = Paths()
+        self._meters = Meters(self.routes)
+        self._valves: dict[int, Valve] = {}
+        self._stirred = anyio.Event()
+        self._ticked_at = self._sampled_at = self._moved_at = self._routes_at = -math.inf
+        self.change(policy)
+
+    @property
+    def policy(self) -> Policy:
+        """What holds now."""
+        return self._policy
+
+    @property
+    def missing(self) -> list[str]:
+        """What this host does not tell."""
+        return self._sampler.missing
+
+    def change(self, policy: Policy) -> None:
+        """Go by another policy from now on. Raises ValueError for one that makes no sense."""
+        self.routes.count_as_lan(policy.lan_prefixes)
+        self._policy = policy
+        self._reroute()
+        self.budget = self._controller.step(self.traffic, None, policy, 0.0)
+        self._apply()
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        try:
+            while True:
+                self.tick()
+                busy = self._clock() - self._moved_at < CALM_S
+                if busy:
+                    await anyio.sleep(BUSY_S)
+                    continue
+                self._stirred = anyio.Event()
+                self.limiter.up.is_quiet = self.limiter.down.is_quiet = True
+                with anyio.move_on_after(REST_S):
+                    await self._stirred.wait()
+        finally:
+            for valve in self._valves.values():
+                valve.open()
+
+    def _stir(self) -> None:
+        self._stirred.set()
+
+    def tick(self) -> None:
+        """Look, decide, act."""
+        now = self._clock()
+        if now - self._routes_at >= ROUTES_S:
+            self._routes_at = now
+            if self.routes.refresh():
+                self._reroute()
+        interval = min(REST_S, now - self._ticked_at)
+        self._ticked_at = now
+        sessions = list(self._sessions())
+        self._keep_valves(sessions)
+        steps = self._paths.step(sessions)
+        self.traffic = self._meters.step(now, self._sampler.counters() if steps else {}, steps)
+        if any(step.up >= ACTIVE or step.down >= ACTIVE for step in steps):
+            self._moved_at = now
+        self._settle(steps)
+        load = None
+        if now - self._sampled_at >= (SAMPLE_S if now - self._moved_at < CALM_S else SLOW_SAMPLE_S):
+            self._sampled_at, self.load = now, self._sampler.sample()
+            load = self.load
+        self.budget = self._controller.step(self.traffic, load, self._policy, interval)
+        self._apply()
+        self._turn_valves(steps)
+
+    def _reroute(self) -> None:
+        self.limiter.up.reroute()
+        self.limiter.down.reroute()
+
+    def _settle(self, steps: list[Step]) -> None:
+        """Spend what the wire carried beside payload."""
+        for step in steps:
+            bursts = self._meters.bursts.get(self.routes.of(step.session.address).interface, (1.0, 1.0))
+            for way, moved, packets, share in (
+                (self.limiter.up, step.up, step.packets_up, bursts[0]),
+                (self.limiter.down, step.down, step.packets_down, bursts[1]),
+            ):
+                lane = way.find(step.session.address)
+                if lane is not None and packets:
+                    lane.settle(moved + step.headers * packets * share)
+
+    def _apply(self) -> None:
+        links = self.budget.links or {}
+        up = {name: link.up.rate.rate for name, link in links.items()}
+        down = {name: link.down.rate.rate for name, link in links.items()}
+        self.limiter.up.apply(self._policy, "up", self.budget.host_up, up)
+        self.limiter.down.apply(self._policy, "down", self.budget.host_down, down)
+
+    # Sockets.
+
+    def _keep_valves(self, sessions: Iterable[Session]) -> None:
+        kept: dict[int, Valve] = {}
+        for session in sessions:
+            sock = session.socket
+            if sock is None:
+                continue
+            valve = self._valves.get(id(sock))
+            if valve is None or valve.socket is not sock:
+                valve = Valve(sock)
+                valve.mark()
+            kept[id(sock)] = valve
+        self._valves = kept
+
+    def _turn_valves(self, steps: list[Step]) -> None:
+        links = self.budget.links or {}
+        for step in steps:
+            sock = step.session.socket
+            valve = self._valves.get(id(sock))
+            link = links.get(self.routes.of(step.session.address).interface)
+            if valve is not None and link is not None:
+                self._turn(valve, step, link)
+
+    def _turn(self, valve: Valve, step: Step, link: Link) -> None:
+        name = self.routes.of(step.session.address).interface
+        up, down = self.traffic[name]
+        if link.down.window is None or link.up.window is None:
+            valve.open()
+        else:
+            valve.receive(link.down.window // max(1, down.peers))
+            valve.send(link.up.window // max(1, up.peers))
+        valve.pace(_pace(self.limiter.up, step.session.address))
+
+
+def _pace(way: Way, address: str) -> float:
+    lane = way.find(address)
+    if lane is None or lane.rate > PACED:
+        return math.inf
+    return PACE * lane.rate

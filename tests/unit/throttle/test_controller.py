@@ -1,0 +1,85 @@
+"""The whole controller: one budget, one reason, never over a cap, never under the floor."""
+
+import math
+import random
+
+import pytest
+
+from dfedge.throttle.controller import Controller
+from dfedge.throttle.load import Cpu, Load, Pressure, Traffic
+from dfedge.throttle.policy import Caps, Policy
+
+QUIET = Traffic()
+
+
+def _busy(own: float, total: float, delay: float = 0.001, peers: int = 1) -> Traffic:
+    return Traffic(own, total, delay, 0.0005 + delay, peers, "kiosk-07")
+
+
+def test_an_idle_host_has_no_limit_and_says_so() -> None:
+    budget = Controller().step({"eth0": (QUIET, QUIET)}, Load(), Policy(), 1.0)
+    assert budget.up.rate == budget.down.rate == math.inf
+    assert budget.reason == "no limit"
+    assert budget.workers == 2
+
+
+def test_the_tighter_of_cap_load_and_link_counts_and_gives_the_reason() -> None:
+    controller, policy = Controller(), Policy(host=Caps(down=2_500_000))
+    budget = controller.step({"eth0": (QUIET, _busy(1e6, 1e6))}, Load(), policy, 0.1)
+    assert budget.down.reason == "cap of 20 Mbit/s down"
+    assert budget.down.setting == "throttle.max_down"
+    for _ in range(10):
+        budget = controller.step({"eth0": (QUIET, _busy(1e6, 1e6))}, Load(celsius=85.0), policy, 1.0)
+    assert budget.down.reason == "the board is at 85 °C (the floor)"
+    assert budget.host_down == policy.floor
+    assert {limit.reason for way, limit in budget.limits if way == "down"} >= {"cap of 20 Mbit/s down"}
+
+
+def test_a_path_that_queues_is_named() -> None:
+    controller = Controller()
+    for _ in range(10):
+        budget = controller.step({"eth0": (QUIET, _busy(1e6, 1e6, 0.031))}, None, Policy(), 0.1)
+    assert budget.down.reason == "the path to kiosk-07 queues 31 ms"
+    assert budget.up.rate == math.inf
+
+
+def test_paused_is_a_budget_of_nothing_with_its_reason() -> None:
+    budget = Controller().step({}, None, Policy(paused="for 2 h by a command"), 1.0)
+    assert budget.up.rate == 0.0
+    assert budget.reason == "paused: for 2 h by a command"
+
+
+def test_a_waiting_disk_sets_the_write_pace() -> None:
+    load = Load(pressure={"io": Pressure(80.0, 60.0)})
+    budget = Controller().step({"eth0": (QUIET, _busy(1e7, 1e7))}, load, Policy(), 1.0)
+    assert budget.write_pace.rate < 1e7
+    assert budget.write_pace.reason == "programs waited for the disk in 80 % of the time"
+    assert budget.workers == 1
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_whatever_the_host_does_the_floor_and_the_caps_hold(seed: int) -> None:
+    rng, controller = random.Random(seed), Controller()
+    policy = Policy(host=Caps(up=1_000_000, down=5_000_000))
+    for _ in range(2000):
+        ways = [
+            _busy(own, own + rng.choice([0, 0, rng.uniform(0, 1e7)]), rng.uniform(0, 0.1), rng.randint(1, 9))
+            for own in (rng.uniform(0, 1e7), rng.uniform(0, 1e7))
+        ]
+        cpu = Cpu(rng.random() / 2, rng.random(), 0.0, (rng.random(),))
+        load = Load(cpu=cpu, celsius=rng.uniform(20, 100), pressure={"io": Pressure(rng.uniform(0, 60), 0.0)})
+        budget = controller.step({"eth0": (ways[0], ways[1])}, load, policy, 0.1)
+        assert policy.floor <= budget.host_up <= 1_000_000
+        assert policy.floor <= budget.host_down <= 5_000_000
+        assert budget.links is not None
+        for share in (budget.links["eth0"].up, budget.links["eth0"].down):
+            assert share.rate.rate >= policy.floor
+            assert share.window is not None and share.window >= 4096
+        assert budget.reason
+
+
+def test_an_interface_that_went_away_is_forgotten() -> None:
+    controller = Controller()
+    controller.step({"wlan0": (QUIET, QUIET)}, None, Policy(), 1.0)
+    budget = controller.step({}, None, Policy(), 1.0)
+    assert budget.links == {}
