@@ -32,7 +32,7 @@ async def test_a_piece_that_an_ended_fetch_was_still_writing_does_not_stall_the_
     store = Image(2)
     store.holds = PieceMap(2)
     swarm = Swarm(2, store.manifest.lengths.__getitem__, store.holds, random.Random(1), Policy())
-    drive = Drive(ImageId(bytes(32)), store, swarm, Uplink(Free()), Free(), Court(), anyio.current_time)
+    drive = Drive(ImageId(bytes(32)), store, swarm, Uplink(Free()), Court(), anyio.current_time)
     drive.take(store)
     store.holds = PieceMap.full(2)  # written meanwhile
     async with anyio.create_task_group() as tasks:
