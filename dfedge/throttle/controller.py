@@ -1,7 +1,7 @@
 """From load and traffic to a budget, each part of it with its reason. Pure: time comes in.
 
 One `Direction` for each way of each interface: a window by queueing delay, a rate by foreign bytes; the smaller wins.
-Over them the host: caps, and what CPU, memory, heat, battery and disk leave. docs/design/0011-throttle.md says why.
+Over them the host: caps, and what CPU, memory, heat, battery and disk leave. docs/design/0014-throttle.md says why.
 """
 
 import math

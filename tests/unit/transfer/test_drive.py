@@ -14,14 +14,9 @@ from dfedge.transfer.drive import Drive
 from dfedge.transfer.member import Member
 from dfedge.transfer.serve import Uplink
 
-from .fakes import Image
+from .fakes import Allowance, Image
 
 pytestmark = pytest.mark.anyio
-
-
-class Free:
-    def take(self, nbytes: int) -> float:
-        return 0.0
 
 
 class Court:
@@ -32,7 +27,7 @@ async def test_a_piece_that_an_ended_fetch_was_still_writing_does_not_stall_the_
     store = Image(2)
     store.holds = PieceMap(2)
     swarm = Swarm(2, store.manifest.lengths.__getitem__, store.holds, random.Random(1), Policy())
-    drive = Drive(ImageId(bytes(32)), store, swarm, Uplink(Free()), Court(), anyio.current_time)
+    drive = Drive(ImageId(bytes(32)), store, swarm, Uplink(Allowance()), Court(), anyio.current_time)
     drive.take(store)
     store.holds = PieceMap.full(2)  # written meanwhile
     async with anyio.create_task_group() as tasks:
