@@ -60,6 +60,9 @@ class StoreShelf:
 
     def manifest(self, image: ImageId) -> tuple[bytes, bytes] | None:
         """The manifest's bytes and its signature file, if we hold it and can read it."""
+        stick = self._store.sticks.find(image)
+        if stick is not None:
+            return stick.files
         with suppress(DfedgeError):  # the store is degraded then, and says so
             return self._store.manifest_files(image)
         return None
@@ -68,7 +71,7 @@ class StoreShelf:
         """The pieces of an image that we hold whole and can read."""
         held = {stored.image for stored in self._store.images() if stored.complete}
         with suppress(DfedgeError):
-            return self._store.open_image(image) if image in held else None
+            return self._store.open_image(image) if image in held else self._store.sticks.find(image)
         return None
 
     def lease(self, image: ImageId) -> AbstractContextManager[None]:
