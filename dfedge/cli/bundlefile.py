@@ -1,16 +1,14 @@
 """The files of a bundle, as a user names them: a folder, or the first part; the others lie beside it."""
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from dfedge.core.errors import Corrupt, NotFound, Refused
+from dfedge.core.errors import Corrupt, NotFound
 from dfedge.core.image.bundle import MAGIC, MAX_PARTS, MAX_STATEMENT, NAME, part_name
 
-_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE: Final = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -21,17 +19,9 @@ def first_part(path: Path, text: str) -> Path:
 
 def open_to_read(first: Path, number: int) -> int | None:
     """Open part `number`; none where it is not there. Raises Refused for links, devices, pipes and folders."""
-    path = first.with_name(part_name(first.name, number))
-    if path.is_symlink():
-        raise Refused(f"{path}: is a link; name the file itself")
-    try:
-        fd = os.open(path, _READ)
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise Refused(f"{path}: is not a regular file")
-    return fd
+    from dfedge.store.bundle import open_regular
+
+    return open_regular(first.with_name(part_name(first.name, number)))
 
 
 def revocation_in(first: Path) -> bytes | None:

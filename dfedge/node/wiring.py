@@ -22,6 +22,8 @@ from dfedge.core.wire.message import PROTOCOL, Hello
 from dfedge.discovery.mdns import Mdns
 from dfedge.discovery.roster import Roster
 from dfedge.discovery.static import parse
+from dfedge.jobs.bundle_import import Importer
+from dfedge.jobs.bundle_watch import Watch
 from dfedge.jobs.collect import keep_room
 from dfedge.jobs.connect import Mesh
 from dfedge.jobs.fetch import Fetcher
@@ -226,6 +228,9 @@ async def _start(node: Node, view: View, tasks: anyio.abc.TaskGroup) -> None:
     if node.config.store.scrub is not None:
         scrub = Scrub(node.store, node.config.store.scrub, lambda: node.peers.are_busy, node.trust.now, _boottime)
         tasks.start_soon(scrub.run)
+    if node.config.imports.watch:
+        importer = Importer(node.store, node.trust, node.peers, node.swarms, time.monotonic)
+        tasks.start_soon(Watch(node.config.imports.watch, importer).run)
     host, port = node.config.node.listen
     sockets = listening.bind(host, port)
     node.listen = host_port(host, port)

@@ -1,9 +1,11 @@
 """Parts of a bundle as open files: written in order and synced, read record by record without believing any of it."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from dfedge.core.errors import Corrupt, Refused
@@ -30,6 +32,22 @@ class Record:
     kind: Kind
     payload: bytes
     piece: int = 0
+
+
+def open_regular(path: Path) -> int | None:
+    """Open a part to read it; none where it is not there. Raises Refused for links, devices, pipes and folders."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise Refused(f"{path}: is a link; name the file itself") from None
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise Refused(f"{path}: is not a regular file")
+    return fd
 
 
 class PartWriter:

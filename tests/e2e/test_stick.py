@@ -125,6 +125,23 @@ def test_another_fleets_stick_and_spoilt_ones_are_refused_or_used_only_as_far_as
         assert board.ask("import", str(bundle))["images"][0]["complete"]
 
 
+def test_a_stick_that_is_plugged_in_is_taken_in_by_itself_and_a_link_is_not_followed(tmp_path: Path) -> None:
+    with two_sites(tmp_path, 1) as (publisher, [board]):
+        _published(publisher, tmp_path, 1)
+        _published(publisher, tmp_path, 1, "second")
+        media = tmp_path / "media"
+        for place in ("usb0", "usb1"):
+            (media / place).mkdir(parents=True)
+        board.settings["DFEDGE_IMPORT_WATCH"] = str(media)
+        board.start()
+        publisher.ask("export", "second:1", "-o", str(tmp_path / "elsewhere"))
+        (media / "usb0" / "bundle.dfedge").symlink_to(tmp_path / "elsewhere")
+        until(lambda: "is a link" in board.said, "the link to be refused")
+        publisher.ask("export", "image:1", "-o", f"{media}/usb1/")
+        until(lambda: any(image["complete"] for image in board.ask("ls")["images"]), "the stick to be taken in")
+        assert [image["name"] for image in board.ask("ls")["images"]] == ["image"]
+
+
 @pytest.mark.netns
 def test_one_stick_feeds_a_site_in_place_and_a_cut_one_as_far_as_it_goes(tmp_path: Path) -> None:
     with lab.Lan("stick", 5) as lan, two_sites(tmp_path, 5, lan) as (publisher, boards):
