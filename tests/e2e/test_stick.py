@@ -9,6 +9,7 @@ from pathlib import Path
 
 import lab
 import pytest
+from disk import memory_disk
 from fleet import Board, Fleet, free_port, until
 
 pytestmark = pytest.mark.timeout(180)
@@ -140,6 +141,59 @@ def test_a_stick_that_is_plugged_in_is_taken_in_by_itself_and_a_link_is_not_foll
         publisher.ask("export", "image:1", "-o", f"{media}/usb1/")
         until(lambda: any(image["complete"] for image in board.ask("ls")["images"]), "the stick to be taken in")
         assert [image["name"] for image in board.ask("ls")["images"]] == ["image"]
+
+
+def test_a_full_disk_refuses_a_bundle_before_its_first_piece_and_a_full_stick_keeps_what_it_had(tmp_path: Path) -> None:
+    with two_sites(tmp_path, 1) as (publisher, [board]):
+        _published(publisher, tmp_path, 4)
+        publisher.ask("export", "image:1", "-o", str(tmp_path / "bundle"))
+        board.settings["DFEDGE_STORE_QUOTA"] = "2 MiB"
+        refused = board.run("import", str(tmp_path / "bundle"))
+        assert refused.returncode == 1 and "[no_space]" in refused.stderr
+        assert board.ask("ls")["images"] == []
+        with memory_disk(tmp_path / "stick", "size=2m") as stick:
+            (stick / "bundle.dfedge").write_bytes(b"what was there")
+            full = publisher.run("export", "image:1", "-o", f"{stick}/", "--force")
+            assert full.returncode == 1 and "[no_space]" in full.stderr
+            assert [path.name for path in stick.iterdir()] == ["bundle.dfedge"]
+            assert (stick / "bundle.dfedge").read_bytes() == b"what was there"
+
+
+def test_an_export_killed_in_the_middle_leaves_the_stick_as_it_was(tmp_path: Path) -> None:
+    with two_sites(tmp_path, 1) as (publisher, [board]):
+        _published(publisher, tmp_path, 64)
+        stick = tmp_path / "stick"
+        stick.mkdir()
+        publisher.ask("export", "--with-trust", "-o", f"{stick}/")
+        before = (stick / "bundle.dfedge").read_bytes()
+        process = publisher.popen(["export", "image:1", "-o", f"{stick}/", "--force"], -1, -1)
+        draft = stick / "bundle.dfedge.tmp"
+        until(lambda: draft.exists() or process.poll() is not None, "the export to have begun")
+        process.kill()
+        process.communicate(timeout=30)
+        if draft.exists():  # else it was quicker than we
+            assert (stick / "bundle.dfedge").read_bytes() == before
+        assert publisher.ask("export", "image:1", "-o", f"{stick}/", "--force")["parts"] == 1
+        assert board.ask("import", str(stick))["images"][0]["complete"] and not draft.exists()
+
+
+def test_a_stick_pulled_out_while_it_is_served_is_served_no_more(tmp_path: Path) -> None:
+    with two_sites(tmp_path, 2) as (publisher, boards):
+        _published(publisher, tmp_path, 8)
+        bundle = tmp_path / "bundle"
+        publisher.ask("export", "image:1", "-o", str(bundle))
+        for board in boards:
+            board.start()
+        until(lambda: boards[1].connected() == {"node-0"}, "the two to be connected")
+        serving = boards[0].popen(["import", str(bundle), "--in-place"], -1, -1)
+        until(lambda: bool(boards[1].run("where", "image:1", "--json").returncode == 0), "the stick to be announced")
+        os.truncate(bundle, 4 * MIB)  # what a lost stick gives: no bytes
+        got = boards[1].run("get", "image:1", "--timeout", "2s")
+        assert got.returncode == 1
+        out, err = serving.communicate(timeout=30)
+        assert serving.returncode == 1 and "served no more" in out, (out, err)
+        (held,) = boards[1].ask("ls")["images"]
+        assert not held["complete"] and boards[1].ask("verify")["bad"] == 0
 
 
 @pytest.mark.netns
