@@ -3,6 +3,7 @@
 import logging
 import os
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from dfedge.cli.output import Output
@@ -17,7 +18,10 @@ _PRIORITY: Final = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, l
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """It takes nothing of its own; its settings are in the file (`dfedge config show`)."""
+    """Its other settings are in the file (`dfedge config show`)."""
+    parser.add_argument(
+        "--watch", action="append", type=Path, metavar="DIR", help="take in bundles that appear there, may be repeated"
+    )
 
 
 def run(args: Namespace, out: Output) -> int:

@@ -63,6 +63,18 @@ def _get() -> Command:
     return get
 
 
+def _export() -> Command:
+    from dfedge.cli import export
+
+    return export
+
+
+def _import() -> Command:
+    from dfedge.cli import import_
+
+    return import_
+
+
 def _ls() -> Command:
     from dfedge.cli import ls
 
@@ -141,6 +153,8 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "agent": Entry("run this node in the foreground", _agent),
     "publish": Entry("cut, sign and seed an image", _publish),
     "get": Entry("fetch an image from the neighbours", _get),
+    "export": Entry("write images into a bundle, for a stick", _export),
+    "import": Entry("take in a bundle, or serve it in place", _import),
     "ls": Entry("list the images held here", _ls),
     "rm": Entry("remove an image from this node", _rm),
     "pin": Entry("keep an image whatever happens", _pin),

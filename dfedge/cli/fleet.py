@@ -134,7 +134,8 @@ def _revoke(args: Namespace, out: Output) -> int:
             handed = True
         except AgentDown:
             out.warn(
-                f"no agent runs here, so nobody knows yet: run this again where one does, or carry {info.path} there"
+                "no agent runs here, so nobody knows yet: run this again where one does, "
+                f"or at any node: dfedge import {info.path}"
             )
     document = {
         "id": info.id,

@@ -103,7 +103,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def main_help() -> str:
     """`dfedge --help`, with no module loaded."""
-    lines = ["example: dfedge get gateway:2.4.1 -o /srv/gateway.img", "", "usage: dfedge COMMAND [options]", ""]
+    lines = ["example: dfedge get gateway:2.4.1 -o /srv/gateway.img", "usage: dfedge COMMAND [options]", ""]
     lines += [f"  {name:<8}  {entry.summary}" for name, entry in COMMANDS.items()]
     return "\n".join([*lines, "", "dfedge COMMAND --help says more; " + GLOBALS])
 

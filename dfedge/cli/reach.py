@@ -15,7 +15,9 @@ from dfedge.node.config import Config, load
 def config_of(args: Namespace) -> Config:
     """The settings under this command's flags. Raises UsageError."""
     fleet: Path | None = getattr(args, "fleet", None)
-    return load(state_dir=args.state_dir, config_file=args.config, fleet_dir=fleet)
+    watch: list[Path] = getattr(args, "watch", None) or []
+    flags = {"import.watch": ",".join(str(folder.absolute()) for folder in watch)} if watch else {}
+    return load(state_dir=args.state_dir, config_file=args.config, fleet_dir=fleet, flags=flags)
 
 
 def running_agent(config: Config) -> Client:

@@ -69,6 +69,13 @@ class ThrottleConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ImportConfig:
+    """[import]"""
+
+    watch: tuple[Path, ...]  # folders whose bundles are taken in as they appear
+
+
+@dataclass(frozen=True, slots=True)
 class FollowConfig:
     """[follow]"""
 
@@ -100,6 +107,7 @@ class Config:
     discovery: DiscoveryConfig
     store: StoreConfig
     throttle: ThrottleConfig
+    imports: ImportConfig
     follow: FollowConfig
     hooks: HooksConfig
     trust: TrustConfig
@@ -150,6 +158,12 @@ def _profile(text: str) -> str:
     return text
 
 
+def _folder(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError(f'"{text}" is not a whole path; write a folder as in "/media"')
+    return text
+
+
 _ARGV: Final = TEXTS
 _TABLE: Final = (
     Setting("node.name", checked(TEXT, _name), None, "what this node is called; none: what its enrolment says"),
@@ -173,6 +187,7 @@ _TABLE: Final = (
     ),
     Setting("throttle.max_up", RATE, None, "the most to send, per second"),
     Setting("throttle.max_down", RATE, None, "the most to receive, per second"),
+    Setting("import.watch", checked(TEXTS, _folder), (), "folders whose bundles are taken in as they appear"),
     Setting("follow.channels", checked(TEXTS, check_name), (), "channels whose releases this node takes"),
     Setting("hooks.install", _ARGV, (), "program and arguments that install an image"),
     Setting("hooks.health", _ARGV, (), "program and arguments that judge the node after an install"),
@@ -242,6 +257,7 @@ def load(
             values["throttle.max_up"],
             values["throttle.max_down"],
         ),
+        imports=ImportConfig(tuple(map(Path, values["import.watch"]))),
         follow=FollowConfig(values["follow.channels"]),
         hooks=HooksConfig(
             values["hooks.install"], values["hooks.health"], values["hooks.rollback"], values["hooks.timeout"]

@@ -16,6 +16,7 @@ from dfedge.jobs.locate import WITHIN, locate
 from dfedge.jobs.offer import offer_held
 from dfedge.jobs.publish import Offered, publish
 from dfedge.jobs.verify import verify
+from dfedge.node.bundleverbs import bundle_handlers
 from dfedge.node.control import Call, Handler
 from dfedge.node.controlframe import Document
 from dfedge.node.view import View, image_row
@@ -44,6 +45,7 @@ def handlers(node: "Node", view: View) -> Mapping[str, Handler]:
         "output": verbs.output,
         "publish": verbs.publish,
         "revoke": verbs.revoke,
+        **bundle_handlers(node),
     }
 
 
@@ -236,7 +238,10 @@ class _Verbs:
         }
 
     async def revoke(self, params: Document, _call: Call) -> Document:
-        newer = self._node.trust.accept_revocation(_bytes(params, "revocation"))
+        data = _bytes(params, "revocation")
+        if params.get("dry_run") is True:
+            return {"accepted": self._node.trust.is_newer_revocation(data), "told": 0, "dry_run": True}
+        newer = self._node.trust.accept_revocation(data)
         if newer:
             self._node.peers.revoke()
             if self._node.trust.is_revoked(self._node.trust.own_id):

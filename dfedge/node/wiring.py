@@ -22,6 +22,8 @@ from dfedge.core.wire.message import PROTOCOL, Hello
 from dfedge.discovery.mdns import Mdns
 from dfedge.discovery.roster import Roster
 from dfedge.discovery.static import parse
+from dfedge.jobs.bundle_import import Importer
+from dfedge.jobs.bundle_watch import Watch
 from dfedge.jobs.collect import keep_room
 from dfedge.jobs.connect import Mesh
 from dfedge.jobs.fetch import Fetcher
@@ -64,6 +66,9 @@ class StoreShelf:
 
     def manifest(self, image: ImageId) -> tuple[bytes, bytes] | None:
         """The manifest's bytes and its signature file, if we hold it and can read it."""
+        stick = self._store.sticks.find(image)
+        if stick is not None:
+            return stick.files
         with suppress(DfedgeError):  # the store is degraded then, and says so
             return self._store.manifest_files(image)
         return None
@@ -72,7 +77,7 @@ class StoreShelf:
         """The pieces of an image that we hold whole and can read."""
         held = {stored.image for stored in self._store.images() if stored.complete}
         with suppress(DfedgeError):
-            return self._store.open_image(image) if image in held else None
+            return self._store.open_image(image) if image in held else self._store.sticks.find(image)
         return None
 
     def lease(self, image: ImageId) -> AbstractContextManager[None]:
@@ -236,6 +241,9 @@ async def _start(node: Node, view: View, tasks: anyio.abc.TaskGroup) -> None:
     if node.config.store.scrub is not None:
         scrub = Scrub(node.store, node.config.store.scrub, lambda: node.peers.are_busy, node.trust.now, _boottime)
         tasks.start_soon(scrub.run)
+    if node.config.imports.watch:
+        importer = Importer(node.store, node.trust, node.peers, node.swarms, time.monotonic)
+        tasks.start_soon(Watch(node.config.imports.watch, importer).run)
     host, port = node.config.node.listen
     sockets = listening.bind(host, port)
     node.listen = host_port(host, port)

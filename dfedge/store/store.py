@@ -36,6 +36,7 @@ from dfedge.store.partial import PartialImage
 from dfedge.store.quota import Limits, Usage
 from dfedge.store.scrub import Scrubber
 from dfedge.store.shelf import SHELF_FILES
+from dfedge.store.stick import Sticks
 from dfedge.store.verify import Progress, VerifyReport, verify
 from dfedge.store.worker import Workers
 
@@ -78,6 +79,7 @@ class Store:
         self.scrubber = Scrubber(
             layout.scrub, now, lambda: list(self._catalogue.rows), self._peek, self._is_first, self.fault,
         )  # fmt: skip
+        self.sticks = Sticks()
         self._usage: Usage | None = None
         self._make_durable()
         self._look_at_partials()

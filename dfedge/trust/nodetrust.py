@@ -18,6 +18,7 @@ from dfedge.trust.key import node_id
 from dfedge.trust.lean import asyncssh_lean
 from dfedge.trust.record import open_record
 from dfedge.trust.revocation import open_revocation
+from dfedge.trust.root import open_root
 from dfedge.trust.signature import Namespace, verify
 
 asyncssh_lean()
@@ -104,6 +105,11 @@ class NodeTrust:
         return self._revocation_data
 
     @property
+    def root(self) -> bytes:
+        """The fleet's signed root, as it travels."""
+        return self._held.files[ROOT]
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What an operator should know: floors lost, files behind their floors, a disk that takes no writes."""
         return tuple(self._warnings.values())
@@ -179,6 +185,18 @@ class NodeTrust:
         self._revocation, self._revocation_data = revocation, data
         self._proven(revocation.issued, keep=True)
         return True
+
+    def is_newer_revocation(self, data: bytes) -> bool:
+        """Verify a signed revocation list, and say whether it is newer than all we have seen. Raises Untrusted."""
+        revocation = open_revocation(data, self._held.root)
+        return revocation.sequence > max(self._revocation.sequence, self._floors.get(self._floor)[1])
+
+    def is_newer_root(self, data: bytes) -> bool:
+        """Verify a signed root of this fleet, and say whether it is newer than ours. Raises Untrusted."""
+        root = open_root(data, "root")
+        if root.fleet != self.fleet:
+            raise Untrusted(f"root: of fleet {root.fleet}, this is fleet {self.fleet}")
+        return root.version > self._held.root.version
 
     def verify_manifest(self, data: bytes, signature: bytes) -> str:
         """Verify a manifest's signature, and that it is a manifest of this fleet; returns the signer's name.

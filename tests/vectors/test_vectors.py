@@ -6,6 +6,8 @@ from typing import Final
 
 import pytest
 
+from dfedge.core.image.bundle import LENGTH, RECORD, PartHeader, read_record, spell_manifest, split_manifest
+from dfedge.core.image.bundle import Kind as RecordKind
 from dfedge.core.image.cutter import cut
 from dfedge.core.image.manifest import FileEntry, Manifest, image_id
 from dfedge.core.wire import codec
@@ -71,3 +73,17 @@ def test_a_manifest_keeps_its_spelling_and_so_its_id() -> None:
 def test_a_frame_keeps_its_spelling() -> None:
     assert FRAME.encode().hex() == STORED["frame"]
     assert Frame.decode(bytes.fromhex(STORED["frame"])) == FRAME
+
+
+def test_a_bundle_keeps_its_spelling() -> None:
+    header = PartHeader("a" * 32, bytes(range(16)), 2).encode()
+    payload = spell_manifest(b"manifest", b"signature")
+    records = [
+        RECORD.pack(RecordKind.MANIFEST, len(payload)) + payload,
+        RECORD.pack(RecordKind.PIECE, 9) + LENGTH.pack(17) + b"bytes",
+        RECORD.pack(RecordKind.END, 0),
+    ]
+    assert (header + b"".join(records)).hex() == STORED["bundle"]
+    assert PartHeader.decode(header[12:]) == PartHeader("a" * 32, bytes(range(16)), 2)
+    assert split_manifest(payload) == (b"manifest", b"signature")
+    assert read_record(records[1][:5]) == (RecordKind.PIECE, 9)
