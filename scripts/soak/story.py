@@ -203,6 +203,8 @@ class Soak:
             ("after the heal", "everybody complete", problem or f"all, {healing:.0f} s later", not problem),
             ("memory of those never killed, MiB/h after a third of the time", f"< {SLOPE:.0f}",
              ", ".join(f"{slope:+.1f}" for slope in slopes.values()), max(slopes.values()) < SLOPE),
+            ("their memory in each sixth of the time, MiB", "",
+             "; ".join(" ".join(f"{part:.0f}" for part in watch.sixths(name)) for name in slopes), True),
             ("their descriptors at rest, before and after", "flat", _pairs(files), _flat(files, 8)),
             ("their tasks at rest, before and after", "flat", _pairs(tasks), _flat(tasks, 8)),
             ("tracebacks in a log", "0", f"{len(crashed)} {' '.join(crashed)}".strip(), not crashed),

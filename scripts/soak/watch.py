@@ -55,5 +55,11 @@ class Watch:
         ]
         return median(slopes) * 3600 / MIB if slopes else 0.0
 
+    def sixths(self, name: str) -> list[float]:
+        """MiB in memory, the median of each sixth of the run: a leak goes on, a warm-up does not."""
+        rows = [nbytes / MIB for _, nbytes, _ in self.samples[name]]
+        size = max(1, len(rows) // 6)
+        return [median(rows[at : at + size]) for at in range(0, len(rows), size)][:6]
+
     def _thin(self, name: str) -> int:
         return len(self.samples[name]) // 300
