@@ -90,8 +90,10 @@ class Soak:
         workers.append(threading.Thread(target=self._publish_on))
         for worker in workers:
             worker.start()
-        troubles = self._trouble(seconds)
-        self._over.set()
+        try:
+            troubles = self._trouble(seconds)
+        finally:
+            self._over.set()
         for worker in workers:
             worker.join()
         healed = time.monotonic()

@@ -119,7 +119,11 @@ def malformed(stage: Stage) -> None:
     villain = stage.rng.choice(stage.villains)
     argv = [str(stage.boards[node].state), str(villain.state), str(stage.rng.getrandbits(32))]
     environ = {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = stage.lan.run(node, [sys.executable, "-m", "soak.villain", *argv], environ, timeout=90)
+    try:
+        done = stage.lan.run(node, [sys.executable, "-m", "soak.villain", *argv], environ, timeout=120)
+    except subprocess.TimeoutExpired:
+        stage.told.append("villain: still there after 120 s")
+        return
     if done.returncode:
         stage.told.append(f"villain: {done.stderr[-500:]}")
 
