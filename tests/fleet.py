@@ -139,14 +139,15 @@ class Fleet:
         self.settings.touch()
         init_fleet(self.operator, "test")
 
-    def board(self, name: str | None = None) -> Board:
-        """Enroll a node and let it join."""
+    def board(self, name: str | None = None, state: Path | None = None) -> Board:
+        """Enroll a node and let it join; `state` is its folder if it is not to be among ours."""
         index = len(self.boards)
         name = name or f"node-{index}"
         enrolment = self.folder / "enrolments" / name
         enrolment.parent.mkdir(exist_ok=True)
         enroll(self.operator, name, {}, enrolment)
         board = Board(self, name, 7411 if self.lan else free_port(), self.lan, index)
+        board.state = state or board.state
         join(enrolment, board.state)
         if not self.lan and self.boards:
             board.peers = [f"127.0.0.1:{other.port}" for other in self.boards]

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import anyio
+
 from dfedge import __version__
 from dfedge.core.errors import DfedgeError
 from dfedge.core.image.name import Ref
@@ -44,6 +46,7 @@ class View:
             "uptime": round(time.monotonic() - node.started, 1),
             "images": len(node.store.images()),
             "peers": len(node.peers),
+            "tasks": len(anyio.get_running_tasks()),
             "rate_down": round(sum(peer.connection.asker.meter.rate for peer in node.peers)),
             "rate_up": round(sum(peer.connection.line.meter.rate for peer in node.peers if peer.connection.line)),
             "throttle": self.throttle(),

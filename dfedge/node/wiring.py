@@ -115,6 +115,7 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
     boot = os.urandom(16)
     rng = random.Random(int.from_bytes(boot, "big"))  # noqa: S311 - it breaks ties and spreads retries
     blame = Blame()
+    blame.restore(trust.read_bans(), time.monotonic())
     throttle = Throttle(_throttle_policy(config), lambda: [peer.connection for peer in peers], config.state_dir)
     uplink = Uplink(throttle.limiter.up)
     downlink = Downlink(throttle.limiter.down)
@@ -221,6 +222,7 @@ async def _run(node: Node, on_ready: Callable[[], None] | None, stop: anyio.Even
         log.info("ready node=%s id=%s listen=%s", node.trust.own.name, node.trust.own_id, node.listen or "-")
         tasks.start_soon(_stay_small, node.swarms.drives)
         tasks.start_soon(_keep_trust, node.trust)
+        tasks.start_soon(_keep_bans, node.trust, node.blame)
         await stop.wait()
         notifier.tell("STOPPING=1")
         node.peers.close_all("the node stops")
@@ -265,6 +267,17 @@ async def _keep_trust(trust: NodeTrust) -> None:
         await anyio.sleep(KEEP_EVERY)
         if trust.unkept:
             trust.keep_again()
+
+
+async def _keep_bans(trust: NodeTrust, blame: Blame) -> None:
+    """Write down who is banned, when somebody is banned anew."""
+    kept = blame.banned(time.monotonic())
+    while True:
+        await anyio.sleep(KEEP_EVERY)
+        banned = blame.banned(time.monotonic())
+        if not banned.items() <= kept.items() or trust.unkept:
+            trust.keep_bans(blame.standing(time.monotonic()))
+        kept = banned
 
 
 async def _stay_small(drives: Callable[[], Sequence[object]]) -> None:

@@ -1,14 +1,12 @@
 """The accept gate, and our end of a session that a peer dialled.
 
-asyncssh has no bound on connections that have not shown who they are; so ours stands before it and closes the rest.
+asyncssh has no bound on connections that have not shown who they are; so ours stands before it and closes the rest
+(`transfer.strangers` says whom), and it does not see who does not begin to speak SSH.
 """
 
 import logging
 import socket
-import time
-from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import anyio
@@ -32,10 +30,10 @@ from dfedge.transfer.ssh import (
     lighten,
     server_options,
 )
+from dfedge.transfer.strangers import Stranger, Strangers
 
-MAX_STRANGERS: Final = 32  # connections that have not authenticated yet
-MAX_STRANGERS_OF_ONE: Final = 4  # of them from one address
-REPLACED_PER_S: Final = 20  # strangers that make room for new ones when all places are taken; each costs 2 ms of CPU
+GREETING: Final = b"SSH-2.0-"  # what whoever means us says at once, before we say anything
+SILENCE_S: Final = 3.0  # seconds to say it: a retransmission or two
 CHANNELS_TIMEOUT: Final = 10.0  # seconds from authentication to both channels
 log = logging.getLogger("dfedge.transfer")
 
@@ -84,8 +82,7 @@ class Listener:
         self._gate = gate
         self._peers = peers
         self._describe = describe
-        self._strangers: list[_Stranger] = []  # longest waiting first
-        self._replaced: deque[float] = deque(maxlen=REPLACED_PER_S)
+        self._strangers = Strangers()
         self.turned_away = 0  # connections closed at once, as too many strangers were waiting
 
     async def run(self, sockets: list[socket.socket]) -> None:
@@ -109,46 +106,31 @@ class Listener:
                 log.warning("accept failed error=%s", error.strerror)  # out of descriptors: leave those in hand alone
                 await anyio.sleep(0.2)
                 continue
-            host = str(address[0])
-            if not self._may_wait(host):
+            scope = anyio.CancelScope()
+            stranger = Stranger(str(address[0]), scope.cancel)
+            if not self._strangers.admit(stranger):
                 self.turned_away += 1
                 sock.close()
                 continue
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            stranger = _Stranger(host, anyio.CancelScope())
-            self._strangers.append(stranger)
-            tasks.start_soon(self._welcome, sock, stranger)
+            tasks.start_soon(self._welcome, sock, stranger, scope)
 
-    def _may_wait(self, host: str) -> bool:
-        """Find a place for a stranger: where all are taken, the longest waiting of the most crowded address leaves."""
-        crowd = Counter(stranger.host for stranger in self._strangers)
-        if crowd[host] >= MAX_STRANGERS_OF_ONE:
-            return False
-        if len(self._strangers) < MAX_STRANGERS:
-            return True
-        now = time.monotonic()
-        if len(self._replaced) == REPLACED_PER_S and now - self._replaced[0] < 1.0:
-            return False
-        self._replaced.append(now)
-        leaver = max(self._strangers, key=lambda stranger: crowd[stranger.host])
-        self._strangers.remove(leaver)
-        leaver.scope.cancel()
-        return True
-
-    async def _welcome(self, sock: socket.socket, stranger: "_Stranger") -> None:
+    async def _welcome(self, sock: socket.socket, stranger: Stranger, scope: anyio.CancelScope) -> None:
         server, host = _Server(self._gate, self._describe), stranger.host
         conn = None
         try:
-            with stranger.scope:
-                conn = await self._authenticate(sock, host, server)
+            with scope:
+                conn = await self._authenticate(sock, stranger, server)
         finally:
-            if stranger in self._strangers:
-                self._strangers.remove(stranger)
+            self._strangers.gone(stranger)
             if conn is None and server.conn is not None:
                 server.conn.abort()
+            if server.conn is None:
+                sock.close()
         if conn is None:
             return
+        self._strangers.known(host)
         try:
             with anyio.move_on_after(CHANNELS_TIMEOUT):
                 await server.ready.wait()
@@ -163,30 +145,44 @@ class Listener:
             conn.abort()
 
     async def _authenticate(
-        self, sock: socket.socket, host: str, server: "_Server"
+        self, sock: socket.socket, stranger: Stranger, server: "_Server"
     ) -> asyncssh.SSHServerConnection | None:
+        if not await _greets(sock):
+            return None
+        if not self._strangers.speaks(stranger):
+            self.turned_away += 1
+            return None
         options = server_options(self._gate, lambda: server)
         with anyio.move_on_after(LOGIN_TIMEOUT + 1):
             try:
                 return await asyncssh.run_server(sock, config=None, options=options)
             except (asyncssh.Error, OSError) as error:
                 if server.refusal:
-                    log.warning("refused address=%s reason=%s", host, server.refusal)
+                    log.warning("refused address=%s reason=%s", stranger.host, server.refusal)
                 else:
-                    log.debug("handshake failed address=%s error=%s", host, error)
+                    log.debug("handshake failed address=%s error=%s", stranger.host, error)
                 return None
-            finally:
-                if server.conn is None:
-                    sock.close()
+        self._strangers.wasted(stranger)
         return None
 
 
-@dataclass(slots=True, eq=False)
-class _Stranger:
-    """A connection that has not shown who it is."""
-
-    host: str
-    scope: anyio.CancelScope
+async def _greets(sock: socket.socket) -> bool:
+    """Whether the other side begins to speak SSH; what it said is left to be read."""
+    with anyio.move_on_after(SILENCE_S):
+        while True:
+            await anyio.wait_readable(sock)
+            try:
+                said = sock.recv(len(GREETING), socket.MSG_PEEK)
+            except BlockingIOError:
+                continue
+            except OSError:
+                return False
+            if said == GREETING:
+                return True
+            if not said or not GREETING.startswith(said):
+                return False
+            await anyio.sleep(0.05)  # the start of it: the socket stays readable
+    return False
 
 
 class _Server(asyncssh.SSHServer):

@@ -7,8 +7,9 @@ from typing import Final
 from dfedge.core.errors import DfedgeError, NotFound, Untrusted
 from dfedge.core.image.manifest import Manifest, image_id
 from dfedge.core.seams import NodeId, PeerRecord
+from dfedge.core.swarm.blame import Standing
 from dfedge.core.units import short_digest
-from dfedge.trust import file
+from dfedge.trust import bans, file
 from dfedge.trust.certificate import Kind, check_certificate
 from dfedge.trust.clock import BUILT, TrustClock, rule_asyncssh, wall_time
 from dfedge.trust.credentials import NODE_KEY, RECORD, REVOCATION, ROOT, Credentials, check_credentials, read_files
@@ -125,6 +126,14 @@ class NodeTrust:
             self._keep(REVOCATION, lambda: file.write(self._trust / REVOCATION, self._revocation_data))
         if _WRITE + FLOORS in self._warnings:
             self._keep(FLOORS, lambda: self._floors.raise_all({}))
+
+    def read_bans(self) -> list[Standing]:
+        """Who was banned when this node last ran, and still is."""
+        return bans.read_bans(self._trust, self.now())
+
+    def keep_bans(self, standing: Sequence[Standing]) -> None:
+        """Have bans outlive this run. A disk that takes no writes is a warning: they hold as long as we run."""
+        self._keep(bans.BANS, lambda: bans.write_bans(self._trust, standing, self.now()))
 
     @property
     def floors(self) -> Floors:

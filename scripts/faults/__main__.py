@@ -35,13 +35,14 @@ def _rows_with_options() -> dict[str, Callable[[Sequence[str]], int]]:
 
 
 def _rows() -> dict[str, Callable[[Sequence[str]], int]]:
-    from faults import fakes, malformed, network, revoked, storm
+    from faults import fakes, malformed, memory, network, revoked, storm
 
     measures: dict[str, Measure] = {
         "malformed": malformed.measure,
         "storm": storm.measure,
         "fakes": fakes.measure,
         "revoked": revoked.measure,
+        "memory": memory.measure,
         **{name: network.measure(name) for name in network.FAULTS},
     }
     return {name: partial(_measure, name, measure) for name, measure in measures.items()}

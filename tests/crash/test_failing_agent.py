@@ -108,6 +108,7 @@ def test_an_agent_whose_disk_fails_says_why_and_goes_on_when_it_is_well(tmp_path
         for plan in (
             Plan("write", 5, "ENOSPC", True),
             Plan("write", 5, "EIO", False),
+            Plan("write", 4, "EROFS", True),
             Plan("write", 3, "SHORT", True),
             Plan("fsync", 1, "EIO", True),
             Plan("fsync", 6, "EIO", False),

@@ -4,10 +4,11 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from pathlib import Path
+from typing import Final, Protocol
 
 import anyio
-from fleet import PATIENCE, Board
+from fleet import PATIENCE
 
 from dfedge.core.errors import ProtocolError
 from dfedge.core.image.piecemap import PieceMap
@@ -21,10 +22,21 @@ from dfedge.trust.nodetrust import NodeTrust
 HANDLE: Final = 7
 
 
+class Home(Protocol):
+    """What must be known of a node: a Board is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> Path: ...
+    @property
+    def port(self) -> int: ...
+
+
 class Evil:
     """One session with a victim. It greets properly; after that everything is raw."""
 
-    def __init__(self, victim: Board, own: Board) -> None:
+    def __init__(self, victim: Home, own: Home) -> None:
         self._trust = NodeTrust.open(own.state)
         self._victim = victim
         self.said: list[m.Message] = []
@@ -116,7 +128,7 @@ class Evil:
 
 
 @asynccontextmanager
-async def evil_to(victim: Board, own: Board, record: bytes | None = None) -> AsyncIterator[Evil]:
+async def evil_to(victim: Home, own: Home, record: bytes | None = None) -> AsyncIterator[Evil]:
     """A greeted session of `own`'s key with the victim; with `record` it shows that one instead of its own."""
     evil = Evil(victim, own)
     evil.record = evil.record if record is None else record

@@ -3,6 +3,7 @@ longer. Slowness, silence and lost connections are no faults here: the path may 
 """
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -31,6 +32,16 @@ class Ban:
     """A node that we do not speak with. `until` is in monotonic seconds."""
 
     until: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A ban as it is kept over a restart: how long it lasts from now, and the how manyth of that node it is."""
+
+    node: NodeId
+    seconds: float
+    times: int
     reason: str
 
 
@@ -84,6 +95,20 @@ class Blame:
         """All that are banned now."""
         sheets = self._sheets.items()
         return {node: sheet.ban for node, sheet in sheets if sheet.ban is not None and now < sheet.ban.until}
+
+    def standing(self, now: float) -> list[Standing]:
+        """All bans that hold now, to be kept."""
+        return [
+            Standing(node, ban.until - now, self._sheets[node].bans, ban.reason)
+            for node, ban in self.banned(now).items()
+        ]
+
+    def restore(self, bans: Iterable[Standing], now: float) -> None:
+        """Take up the bans of an earlier run; none is longer than we would have made it."""
+        for ban in bans:
+            sheet = self._sheet(ban.node, now)
+            sheet.bans = ban.times
+            sheet.ban = Ban(now + min(ban.seconds, LONGEST_BAN_S), ban.reason)
 
     def __len__(self) -> int:
         return len(self._sheets)

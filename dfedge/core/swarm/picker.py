@@ -337,7 +337,12 @@ class Picker:
             request.counted = False
             self._bytes_out -= request.owed
         self.missing(kept)
-        out.append(Snub(peer.id, f"owes {len(owed)} pieces and sent no byte for {silent:.1f} s"))
+        out.append(
+            Snub(
+                peer.id,
+                f"owes {len(owed)} pieces and sent no byte for {silent:.1f} s, the most is {self.snub_after():.1f} s",
+            )
+        )
 
     def _probe(self, peer: Peer, now: float, out: list[Action]) -> None:
         if peer.owing or now < peer.probe_at:
