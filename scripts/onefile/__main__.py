@@ -35,7 +35,7 @@ def main() -> int:
     licence = (ROOT / "LICENSE").read_bytes()
     lib["licenses/dfedge/LICENSE"] = licence
     lib |= pack.pure(download.wheels(args.kept, [pins[name] for name in lock.PURE]))
-    archives = {}
+    archives: dict[str, bytes] = {}
     for target in targets:
         lib |= _modules(args.kept, target, pins, archives)
     build = Build(__version__, tuple(Native(target.machine, target.libc, target.pythons) for target in targets))

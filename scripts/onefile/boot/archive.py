@@ -15,7 +15,7 @@ LIB: Final = "lib/"
 
 
 def contents(file: Path, build: Build, native: Native) -> dict[str, bytes]:
-    """What belongs on sys.path: path and bytes of each file. Raises Unfit where any byte of the file is not as built."""
+    """What belongs on sys.path: path and bytes of each file. Raises Unfit where any byte is not as built."""
     found, digests, packed = {}, [], b""
     try:
         with zipfile.ZipFile(file) as archive:

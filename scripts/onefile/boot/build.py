@@ -42,8 +42,7 @@ class Build:
     def described(self) -> str:
         """All but the id, a line each."""
         lines = [f"version {self.version}"]
-        for native in self.natives:
-            lines.append(f"native {native.machine} {native.libc[0]}.{native.libc[1]} {','.join(native.pythons)}")
+        lines += [f"native {n.machine} {n.libc[0]}.{n.libc[1]} {','.join(n.pythons)}" for n in self.natives]
         return "\n".join(lines) + "\n"
 
     def text(self) -> str:

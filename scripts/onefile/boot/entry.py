@@ -2,7 +2,7 @@
 
 import sys
 
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 11):  # noqa: UP036
     sys.stderr.write(  # type: ignore[unreachable]
         "dfedge: this is Python %d.%d at %s, dfedge needs 3.11 or newer [refused]\n"  # noqa: UP031
         "  try: apt-get install python3 on Debian 12 or newer, or python3.11 dfedge.pyz\n"

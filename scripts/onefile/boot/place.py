@@ -32,7 +32,7 @@ def bases(environ: Mapping[str, str], uid: int) -> list[Path]:
         found.append(f"{environ['RUNTIME_DIRECTORY'].split(':')[0]}/unpacked")
     if environ.get("XDG_RUNTIME_DIR"):
         found.append(f"{environ['XDG_RUNTIME_DIR']}/dfedge-unpacked")
-    return [Path(path) for path in found if path.startswith("/")]
+    return [Path(path).resolve() for path in found if path.startswith("/")]
 
 
 def unpacked(places: list[Path], name: str, read: Contents) -> Path | None:
@@ -136,12 +136,13 @@ def _rename(new: Path, final: Path) -> None:
 
 def _prune(base: Path, name: str) -> None:
     """Remove what older builds and killed processes left, unless somebody holds it."""
+    machine = name.rpartition("-")[2]
     with os.scandir(base) as entries:
         found = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name != name]
     for folder in found:
         half_done = folder.name.startswith(NEW)
-        if not half_done and not (folder / MARK).is_file():
-            continue  # not ours
+        if not half_done and not (folder.name.endswith(f"-{machine}") and (folder / MARK).is_file()):
+            continue  # not ours, or of another machine that shares this home
         with suppress(OSError), _locked(folder if half_done else folder / MARK):
             shutil.rmtree(folder, ignore_errors=True)
 
