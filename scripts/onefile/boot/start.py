@@ -1,26 +1,31 @@
-"""From `python3 dfedge.pyz WORDS` to dfedge's own main."""
+"""From `python3 dfedge.pyz WORDS` to dfedge's own main. Scripts ask for the version often, so that loads least."""
 
 import os
 import sys
-from zipimport import ZipImportError, zipimporter
+from zipimport import zipimporter
 
-from onefile.boot.build import MEMBER, Build, Unfit, damaged
+TYPE_CHECKING = False  # typing is slow to load
+if TYPE_CHECKING:
+    from onefile.boot.build import Build
 
 _HELP = ("-h", "--help", "help")
 
 
 def main() -> int:
     """Make dfedge importable and run it; what only shows its version or help unpacks nothing."""
-    file, words = _archive(), sys.argv[1:]
+    archive, words = _archive(), sys.argv[1:]
+    file = os.path.abspath(archive.archive)  # noqa: PTH100 - pathlib is slow to load
+    if words == ["--version"]:
+        version = archive.get_data("build").decode().partition("\n")[0]
+        sys.stdout.write(f"dfedge {version.removeprefix('version ')}\n")
+        return 0
+    from onefile.boot.build import Unfit
+
     try:
-        build = _build(file)
-        if words == ["--version"]:
-            sys.stdout.write(f"dfedge {build.version}\n")
-            return 0
         if not words or any(word in _HELP for word in words):
             sys.path.insert(0, f"{file}/lib")
         else:
-            _prepare(file, build)
+            _prepare(file, _build(archive))
         from dfedge.__main__ import main as run
     except Unfit as error:
         sys.stderr.write(f"dfedge: {error} [refused]\n")
@@ -31,21 +36,23 @@ def main() -> int:
     return run()
 
 
-def _archive() -> str:
+def _archive() -> zipimporter:
     loader = sys.modules["__main__"].__loader__
     if not isinstance(loader, zipimporter):
         raise SystemExit("dfedge: this is the inside of dfedge.pyz; run that [refused]")
-    return os.path.abspath(loader.archive)  # noqa: PTH100 - `--version` has no use for pathlib
+    return loader
 
 
-def _build(file: str) -> Build:
+def _build(archive: zipimporter) -> "Build":
+    from onefile.boot.build import MEMBER, Build, damaged
+
     try:
-        return Build.parse(zipimporter(file).get_data(MEMBER).decode())
-    except (OSError, ValueError, ZipImportError) as error:
+        return Build.parse(archive.get_data(MEMBER).decode())
+    except (OSError, ValueError) as error:
         raise damaged() from error
 
 
-def _prepare(file: str, build: Build) -> None:
+def _prepare(file: str, build: "Build") -> None:
     """Put what dfedge needs on sys.path: unpacked, or in memory. Raises Unfit."""
     from pathlib import Path
 

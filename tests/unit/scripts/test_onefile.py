@@ -93,7 +93,7 @@ def test_what_others_may_write_or_is_not_whole_is_never_used(tmp_path: Path, cac
     run(file, "ls", cache=cache)
     for spoil in (
         lambda: folder.chmod(0o777),
-        lambda: (folder / place.MARK).unlink(),
+        (folder / place.MARK).unlink,
         lambda: (folder / place.MARK).write_text("another\n"),
         lambda: (folder / place.MARK).chmod(0o666),
     ):
