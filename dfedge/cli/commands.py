@@ -147,6 +147,12 @@ def _doctor() -> Command:
     return doctor
 
 
+def _selftest() -> Command:
+    from dfedge.cli import selftest
+
+    return selftest
+
+
 COMMANDS: Final[Mapping[str, Entry]] = {
     "fleet": Entry("make a fleet, issue its nodes, revoke them", _fleet),
     "join": Entry("put an enrolment into this node", _join),
@@ -167,4 +173,5 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "why": Entry("say what limits a transfer", _why),
     "config": Entry("show or check the settings", _config),
     "doctor": Entry("find what is wrong with this node", _doctor),
+    "selftest": Entry("find whether dfedge works on this machine", _selftest),
 }
