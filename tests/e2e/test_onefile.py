@@ -64,6 +64,6 @@ def test_it_works_on_arm(pyz: Path, tmp_path: Path, architecture: str, emulator:
             os.mknod(root / "dev" / name, 0o20666, os.makedev(1, minor))
     environ = {"HOME": "/root", "USER": "root"} | ({"QEMU_CPU": "cortex-a53"} if architecture == "arm64" else {})
     for words in (["--version"], ["selftest"]):
-        command: list[str | Path] = ["chroot", root, "/qemu", "/usr/bin/python3", "-I", "/dfedge.pyz", *words]
+        command: list[str | Path] = ["/usr/sbin/chroot", root, "/qemu", "/usr/bin/python3", "-I", "/dfedge.pyz", *words]
         ran = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stdout + ran.stderr
