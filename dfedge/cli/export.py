@@ -25,6 +25,7 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="PATH", help="a file, or a folder (DIR/)")
     parser.add_argument("--with-trust", action="store_true", help="carry the fleet's root and revocation list too")
     parser.add_argument("--with-dfedge", type=Path, metavar="PYZ", help="put a copy of the program beside it")
+    parser.add_argument("--missing-for", metavar="NODE", help="only what this neighbour says that it lacks; name or id")
     parser.add_argument(
         "--part-size", type=telling(parse_size), metavar="SIZE", help="the most bytes of one file (default: 4 GiB - 1)"
     )
@@ -47,6 +48,7 @@ def run(args: Namespace, out: Output) -> int:
         "refs": [str(each) for each in args.refs],
         "with_trust": args.with_trust,
         "part_bytes": args.part_size,
+        "missing_for": args.missing_for,
         "dry_run": args.dry_run,
     }
     label = ", ".join(params["refs"]) or "trust"

@@ -1,7 +1,7 @@
 """Exporting: images of this store into a bundle, each piece proven on the way out."""
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,8 @@ from dfedge.core.image.bundle import (
     spell_manifest,
 )
 from dfedge.core.image.manifest import MAX_MANIFEST, MAX_PIECE
-from dfedge.core.seams import Bytes
+from dfedge.core.image.piecemap import PieceMap
+from dfedge.core.seams import Bytes, ImageId
 from dfedge.core.units import size
 from dfedge.store.bundle import PartWriter
 from dfedge.store.catalogue import StoredImage
@@ -51,9 +52,11 @@ async def export(
     store: Store,
     trust: NodeTrust,
     part_bytes: int = MAX_PART_BYTES,
+    held_there: Mapping[ImageId, PieceMap] | None = None,
 ) -> Exported:
     """Write complete images into a bundle; `report` hears of each piece how many bytes of its image are done.
 
+    Pieces in `held_there` are left out: whom the bundle is for has them.
     Raises Refused (an image is not whole here; too many parts), Corrupt (it has rotted; the target fails), NoSpace.
     """
     for image in images:
@@ -70,7 +73,8 @@ async def export(
             await bundle.add(Kind.REVOCATION, trust.revocation)
         for image in images:
             with store.lease(image.image, "being exported"):
-                await _export(image, bundle, report, store, trust)
+                there = (held_there or {}).get(image.image)
+                await _export(image, bundle, report, store, trust, there or ())
         await bundle.end(Kind.END)
     except OSError as error:
         raise disk_fault(Path(f"part {bundle.parts}"), "can't be written", error) from error
@@ -85,6 +89,7 @@ async def _export(
     report: Callable[[StoredImage, int], Awaitable[None]],
     store: Store,
     trust: NodeTrust,
+    held_there: Iterable[int],
 ) -> None:
     files = store.manifest_files(image.image)
     if files is None:
@@ -93,7 +98,7 @@ async def _export(
     await bundle.add(Kind.MANIFEST, spell_manifest(*files))
     held = store.open_image(image.image)
     manifest, done, seen = held.manifest, 0, set()
-    left_out = frozenset(blanks(manifest))
+    left_out = frozenset((*blanks(manifest), *held_there))
     for number in range(manifest.pieces):
         piece = manifest.piece(number)
         if number not in left_out and piece.digest not in seen:

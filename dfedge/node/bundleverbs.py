@@ -2,13 +2,15 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from dfedge.core.errors import NotFound, Refused, UsageError
 from dfedge.core.image.bundle import MAX_PART_BYTES
 from dfedge.core.image.name import Ref
-from dfedge.core.units import full_digest
+from dfedge.core.image.piecemap import PieceMap
+from dfedge.core.seams import ImageId
+from dfedge.core.units import full_digest, size
 from dfedge.jobs.bundle_export import export
 from dfedge.jobs.bundle_import import Importer, Taken
 from dfedge.jobs.bundle_lend import lent
@@ -38,6 +40,7 @@ class _Verbs:
         if not isinstance(refs, list):
             raise UsageError("export: refs are missing")
         images = [self._one(str(ref)) for ref in refs]
+        held_there = self._held_by(str(params["missing_for"]), images) if params.get("missing_for") else None
         if params.get("dry_run") is True:
             return {"images": [image_row(image) for image in images], "dry_run": True}
         told = 0.0
@@ -72,6 +75,7 @@ class _Verbs:
             store=self._node.store,
             trust=self._node.trust,
             part_bytes=most if type(most) is int else MAX_PART_BYTES,
+            held_there=held_there,
         )
         return {"parts": done.parts, "bytes": done.size, "images": [image_row(image) for image in done.images]}
 
@@ -112,6 +116,32 @@ class _Verbs:
             await call.emit({"type": "serving", "images": rows})
             await gone.wait()
         return {"images": rows, "gone": True}
+
+    def _held_by(self, name: str, images: Sequence[StoredImage]) -> dict[ImageId, PieceMap]:
+        """What a neighbour has of these images, by what it said itself. Raises NotFound or Refused if it did not."""
+        peer = next((peer for peer in self._node.peers if name in {peer.connection.id, peer.connection.name}), None)
+        if peer is None:
+            raise NotFound(f"export: {name} is not connected, so it is not known what it lacks", "dfedge peers")
+        held: dict[ImageId, PieceMap] = {}
+        for image in images:
+            entry = peer.catalogue.get(image.image)
+            drive = self._node.swarms.drive(image.image)
+            other = drive.swarm.peers.get(peer.connection.id) if drive is not None else None
+            if entry is None or not entry.held:
+                continue
+            if entry.held == entry.size:
+                pieces = self._node.store.open_image(image.image).manifest.pieces
+                held[image.image] = PieceMap(pieces, range(pieces))
+            elif other is not None:
+                held[image.image] = other.shown
+            else:
+                label = f"{image.name}:{image.version}"
+                raise Refused(
+                    f"export: {name} holds {size(entry.held)} of {size(entry.size)} of {label} and says which only "
+                    "while it fetches",
+                    f"dfedge get {label}, at {name}",
+                )
+        return held
 
     def _one(self, text: str) -> StoredImage:
         try:

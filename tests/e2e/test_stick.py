@@ -57,6 +57,29 @@ def test_an_exported_image_comes_out_the_same_at_a_node_that_never_met_its_publi
         assert again["images"][0]["bytes_reused"] == len(data)
 
 
+def test_a_bundle_for_a_neighbour_leaves_out_what_it_has(tmp_path: Path) -> None:
+    fleet = Fleet(tmp_path)
+    try:
+        publisher, board = fleet.board(), fleet.board()
+        for each in (publisher, board):
+            each.start()
+        until(lambda: board.name in publisher.connected(), "the two to be connected")
+        _published(publisher, tmp_path)
+        _published(publisher, tmp_path, 1, "second")
+        board.ask("get", "image:1")
+
+        def bundle() -> int:
+            words = ("image:1", "second:1", "--missing-for", board.name, "--force", "-o", str(tmp_path / "bundle"))
+            return int(publisher.ask("export", *words)["bytes"])
+
+        until(lambda: MIB <= bundle() < 2 * MIB, "the publisher to hear what the other has")
+        stranger = publisher.run("export", "image:1", "--missing-for", "nobody", "-o", str(tmp_path / "other"))
+        assert stranger.returncode == 1 and "nobody is not connected" in stranger.stderr
+        assert not (tmp_path / "other").exists()
+    finally:
+        fleet.stop()
+
+
 def test_a_bundle_of_several_parts_of_which_one_is_lost_is_used_up_to_there(tmp_path: Path) -> None:
     with two_sites(tmp_path, 1) as (publisher, [board]):
         _published(publisher, tmp_path, 80)
