@@ -38,7 +38,7 @@ def run(args: Namespace, out: Output) -> int:
         stop = anyio.Event()
         async with anyio.create_task_group() as group:
             await group.start(_stop_on_signal, stop)
-            await run_agent(config, network=True, stop=stop)
+            await run_agent(config, network=True, stop=stop, settings=lambda: config_of(args))
             group.cancel_scope.cancel()
 
     try:

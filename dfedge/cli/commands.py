@@ -135,6 +135,12 @@ def _why() -> Command:
     return why
 
 
+def _throttle() -> Command:
+    from dfedge.cli import throttle
+
+    return throttle
+
+
 def _config() -> Command:
     from dfedge.cli import config
 
@@ -171,6 +177,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "status": Entry("say how this node is", _status),
     "where": Entry("list who holds which share of an image", _where),
     "why": Entry("say what limits a transfer", _why),
+    "throttle": Entry("show, pause or resume what may be moved", _throttle),
     "config": Entry("show or check the settings", _config),
     "doctor": Entry("find what is wrong with this node", _doctor),
     "selftest": Entry("find whether dfedge works on this machine", _selftest),

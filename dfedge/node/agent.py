@@ -14,8 +14,11 @@ async def run_agent(
     network: bool = True,
     on_ready: Callable[[], None] | None = None,
     stop: anyio.Event | None = None,
+    settings: Callable[[], Config] | None = None,
 ) -> None:
     """Run a node until `stop` is set or the task is cancelled; `on_ready` is called once commands are answered.
+
+    On SIGHUP `settings` is called, and the [throttle] of what it gives holds from then on.
 
     Raises Busy (another agent, the port), NotFound (not joined), Untrusted, Refused, NoSpace.
     """
@@ -28,4 +31,4 @@ async def run_agent(
 
     from dfedge.node.wiring import run
 
-    await run(config, network, on_ready, stop or anyio.Event())
+    await run(config, network, on_ready, stop or anyio.Event(), settings)

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,9 +16,9 @@ from dfedge.core.errors import UsageError
 from dfedge.core.image.name import check_name
 from dfedge.core.units import host_port
 from dfedge.node.configfile import Found, Setting, files, read_environment, read_file
-from dfedge.node.kind import DURATION, FLAG, PERCENT, RATE, SIZE, TEXT, TEXTS, checked, or_off, whole_number
+from dfedge.node.kind import CAP, DURATION, FLAG, PERCENT, SIZE, TEXT, TEXTS, checked, or_off, whole_number
 from dfedge.node.sense import contradictions
-from dfedge.throttle.policy import Profile
+from dfedge.throttle.policy import Caps, Policy, Profile
 
 DEFAULT_PORT: Final = 7411
 CONFIG_FILE: Final = Path("/etc/dfedge/dfedge.toml")
@@ -63,9 +64,8 @@ class ThrottleConfig:
     """[throttle]"""
 
     enabled: bool
-    profile: Profile
-    max_up: int | None  # bytes/s
-    max_down: int | None  # bytes/s
+    policy: Policy
+    hold_file: Path | None  # while it exists, nothing moves
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +158,35 @@ def _profile(text: str) -> str:
     return text
 
 
+def _prefix(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        raise ValueError(f'"{text}" is not a network; write one as in "10.0.0.0/8"') from None
+
+
+def _throttle(values: Mapping[str, Any]) -> ThrottleConfig:
+    told = {key.removeprefix("throttle."): value for key, value in values.items() if key.startswith("throttle.")}
+    policy = Policy(
+        profile=Profile(told["profile"]),
+        host=Caps(told["max_up"], told["max_down"]),
+        lan=Caps(told["lan_max_up"], told["lan_max_down"]),
+        uplink=Caps(told["uplink_max_up"], told["uplink_max_down"]),
+        floor=told["floor"],
+        lan_prefixes=told["lan_prefixes"],
+        cpu=told["cpu"] / 100,
+        memory=told["memory"] / 100,
+        celsius=told["celsius"],
+        battery=told["battery"] / 100,
+        pressure_io=told["pressure_io"],
+        pressure_memory=told["pressure_memory"],
+    )
+    return ThrottleConfig(told["enabled"], policy, Path(told["hold_file"]) if told["hold_file"] else None)
+
+
 def _folder(text: str) -> str:
     if not text.startswith("/"):
-        raise ValueError(f'"{text}" is not a whole path; write a folder as in "/media"')
+        raise ValueError(f'"{text}" is not a whole path; write one as in "/media"')
     return text
 
 
@@ -185,8 +211,21 @@ _TABLE: Final = (
         "background",
         "what a transfer may cost the host: background, balanced, full",
     ),
-    Setting("throttle.max_up", RATE, None, "the most to send, per second"),
-    Setting("throttle.max_down", RATE, None, "the most to receive, per second"),
+    Setting("throttle.max_up", CAP, None, "the most to send, per second"),
+    Setting("throttle.max_down", CAP, None, "the most to receive, per second"),
+    Setting("throttle.lan_max_up", CAP, None, "the most to send to peers on the LAN"),
+    Setting("throttle.lan_max_down", CAP, None, "the most to receive from peers on the LAN"),
+    Setting("throttle.uplink_max_up", CAP, None, "the most to send to peers behind a router"),
+    Setting("throttle.uplink_max_down", CAP, None, "the most to receive from peers behind a router"),
+    Setting("throttle.lan_prefixes", checked(TEXTS, _prefix), (), "networks that count as LAN behind a router too"),
+    Setting("throttle.floor", CAP, 62_500, "what load and other flows never take from us, per second"),
+    Setting("throttle.cpu", PERCENT, 80, "per cent of the CPU in others' hands from which on we hold back"),
+    Setting("throttle.memory", PERCENT, 5, "per cent of the memory below which we hold back"),
+    Setting("throttle.celsius", whole_number(30, 120), 80, "degrees from which on we hold back"),
+    Setting("throttle.battery", PERCENT, 20, "per cent of charge below which, discharging, we hold back"),
+    Setting("throttle.pressure_io", PERCENT, 25, "per cent of time that programs wait for the disk, likewise"),
+    Setting("throttle.pressure_memory", PERCENT, 10, "per cent of time that programs wait for memory, likewise"),
+    Setting("throttle.hold_file", checked(TEXT, _folder), None, "while this file exists, nothing moves"),
     Setting("import.watch", checked(TEXTS, _folder), (), "folders whose bundles are taken in as they appear"),
     Setting("follow.channels", checked(TEXTS, check_name), (), "channels whose releases this node takes"),
     Setting("hooks.install", _ARGV, (), "program and arguments that install an image"),
@@ -251,12 +290,7 @@ def load(
             values["store.evict_to"],
             values["store.scrub"],
         ),
-        throttle=ThrottleConfig(
-            values["throttle.enabled"],
-            Profile(values["throttle.profile"]),
-            values["throttle.max_up"],
-            values["throttle.max_down"],
-        ),
+        throttle=_throttle(values),
         imports=ImportConfig(tuple(map(Path, values["import.watch"]))),
         follow=FollowConfig(values["follow.channels"]),
         hooks=HooksConfig(

@@ -81,6 +81,15 @@ def _measure(parse: Callable[[str], object], what: str, *, bare: bool) -> Kind:
     return Kind(read, parse)
 
 
+def _above_nothing(kind: Kind) -> Kind:
+    def check(value: object) -> object:
+        if not value:
+            raise ValueError('0 lets nothing pass; to stop for a while: "dfedge throttle pause"')
+        return value
+
+    return Kind(lambda value: check(kind.read(value)), lambda text: check(kind.read_text(text)))
+
+
 def checked(kind: Kind, check: Callable[[str], object]) -> Kind:
     """`kind`, a text or a list of texts, each put through `check`, whose result is the value."""
 
@@ -108,6 +117,7 @@ TEXTS: Final = Kind(_texts, _texts_text)
 PERCENT: Final = percent(1, 100)
 SIZE: Final = _measure(parse_size, 'a size; write one as in "10 GiB"', bare=True)
 RATE: Final = _measure(parse_rate, 'a rate; write a size per second, as in "10 MB/s" or "50 Mbit/s"', bare=False)
+CAP: Final = _above_nothing(RATE)
 DURATION: Final = _measure(parse_duration, 'a duration; write one as in "10m" or "1h 30m"', bare=True)
 
 

@@ -19,6 +19,7 @@ from dfedge.jobs.verify import verify
 from dfedge.node.bundleverbs import bundle_handlers
 from dfedge.node.control import Call, Handler
 from dfedge.node.controlframe import Document
+from dfedge.node.throttleview import throttle_handlers
 from dfedge.node.view import View, image_row
 from dfedge.store.catalogue import StoredImage
 from dfedge.store.eviction import total
@@ -46,6 +47,7 @@ def handlers(node: "Node", view: View) -> Mapping[str, Handler]:
         "publish": verbs.publish,
         "revoke": verbs.revoke,
         **bundle_handlers(node),
+        **throttle_handlers(node),
     }
 
 

@@ -18,6 +18,7 @@ from dfedge.discovery.roster import OURSELVES
 from dfedge.discovery.roster import View as Sighted
 from dfedge.jobs.mend import Damage
 from dfedge.node.controlframe import Document
+from dfedge.node.throttleview import standing
 from dfedge.store.catalogue import StoredImage
 from dfedge.transfer.drive import Drive
 from dfedge.transfer.gossip import Holding
@@ -49,7 +50,7 @@ class View:
             "tasks": len(anyio.get_running_tasks()),
             "rate_down": round(sum(peer.connection.asker.meter.rate for peer in node.peers)),
             "rate_up": round(sum(peer.connection.line.meter.rate for peer in node.peers if peer.connection.line)),
-            "throttle": self.throttle(),
+            "throttle": standing(node),
             "degraded": self.degraded(),
             "certificate_days": int((node.trust.own.ends - node.trust.now()) // 86400),
             "store": {
@@ -73,20 +74,6 @@ class View:
             },
             "rot": [_damage(damage) for damage in node.mender.damages],
             "warnings": [*node.trust.warnings, *node.doubts],
-        }
-
-    def throttle(self) -> Document:
-        """What may be moved each way, in bytes/s (null: no limit), and the one reason."""
-        throttle = self._node.throttle
-        enabled = self._node.config.throttle.enabled
-        up, down = throttle.budget.up, throttle.budget.down
-        return {
-            "enabled": enabled,
-            "max_up": throttle.policy.host.up,
-            "max_down": throttle.policy.host.down,
-            "budget_up": round(up.rate) if up.rate < math.inf else None,
-            "budget_down": round(down.rate) if down.rate < math.inf else None,
-            "reason": throttle.budget.reason if enabled else "off",
         }
 
     def degraded(self) -> str | None:

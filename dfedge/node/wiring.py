@@ -34,14 +34,16 @@ from dfedge.jobs.scrub import Scrub
 from dfedge.node import control, process
 from dfedge.node.config import Config
 from dfedge.node.notify import Notifier
+from dfedge.node.reload import Settings, reload_on_signal
 from dfedge.node.sense import doubts
 from dfedge.node.verbs import handlers
 from dfedge.node.view import View
 from dfedge.store.eviction import Watermarks
 from dfedge.store.store import Store
 from dfedge.throttle import actuator
-from dfedge.throttle.policy import Caps, Profile
 from dfedge.throttle.policy import Policy as ThrottlePolicy
+from dfedge.throttle.policy import Profile
+from dfedge.throttle.steering import Steering
 from dfedge.throttle.throttle import Throttle
 from dfedge.transfer import listener as listening
 from dfedge.transfer.downlink import Downlink
@@ -97,6 +99,7 @@ class Node:
     uplink: Uplink
     blame: Blame
     throttle: Throttle
+    steering: Steering
     roster: Roster
     mesh: Mesh
     gossip: Gossip
@@ -108,6 +111,11 @@ class Node:
     started: float = field(default_factory=time.monotonic)
     listen: str = ""
     doubts: Sequence[str] = ()  # settings that this host can't keep
+
+    def settle(self, config: Config) -> None:
+        """Go by the [throttle] of other settings from now on."""
+        if self.config.throttle.enabled:
+            self.steering.settings(config.throttle.policy, config.throttle.hold_file)
 
 
 def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> Node:
@@ -154,6 +162,7 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
         blame=blame,
         uplink=uplink,
         throttle=throttle,
+        steering=Steering(throttle.policy, config.throttle.hold_file, throttle.change, time.monotonic),
         roster=roster,
         mesh=mesh,
         gossip=gossip,
@@ -166,10 +175,7 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
 
 
 def _throttle_policy(config: Config) -> ThrottlePolicy:
-    told = config.throttle
-    if not told.enabled:
-        return ThrottlePolicy(Profile.FULL)
-    return ThrottlePolicy(told.profile, Caps(told.max_up, told.max_down))
+    return config.throttle.policy if config.throttle.enabled else ThrottlePolicy(Profile.FULL)
 
 
 def _patient(cap: int) -> Policy:
@@ -190,7 +196,13 @@ def _mdns(config: Config, trust: NodeTrust, mesh: Mesh) -> Mdns:
     )
 
 
-async def run(config: Config, network: bool, on_ready: Callable[[], None] | None, stop: anyio.Event) -> None:
+async def run(
+    config: Config,
+    network: bool,
+    on_ready: Callable[[], None] | None,
+    stop: anyio.Event,
+    settings: Settings | None = None,
+) -> None:
     """Open the rooms, run the node until `stop` is set, and close them; see `node.agent.run_agent`."""
     trust = NodeTrust.open(config.state_dir)
     wanted = config.store
@@ -204,16 +216,18 @@ async def run(config: Config, network: bool, on_ready: Callable[[], None] | None
         for doubt in node.doubts:
             log.warning("doubtful setting=%r", doubt)
         offer_held(store, node.peers)
-        await _run(node, on_ready, stop)
+        await _run(node, on_ready, stop, settings)
     finally:
         store.close()
 
 
-async def _run(node: Node, on_ready: Callable[[], None] | None, stop: anyio.Event) -> None:
+async def _run(node: Node, on_ready: Callable[[], None] | None, stop: anyio.Event, settings: Settings | None) -> None:
     notifier = Notifier()
     async with anyio.create_task_group() as tasks:
         view = View(node)
         await _start(node, view, tasks)
+        if settings is not None:
+            await tasks.start(reload_on_signal, node.config, settings, node.settle)
         await tasks.start(control.serve, node.config.runtime_dir, handlers(node, view))
         notifier.tell("READY=1", f"MAINPID={os.getpid()}")
         tasks.start_soon(notifier.keep_alive, view.healthy, view.line)
@@ -235,6 +249,7 @@ async def _start(node: Node, view: View, tasks: anyio.abc.TaskGroup) -> None:
     tasks.start_soon(node.uplink.run)
     if node.config.throttle.enabled:
         tasks.start_soon(node.throttle.run)
+        tasks.start_soon(node.steering.run)
     tasks.start_soon(node.swarms.run)
     if not node.network:
         return

@@ -157,7 +157,7 @@ class Controller:
 
     def _limits(self, way: str, links: Mapping[str, Link], policy: Policy) -> Iterable[Limit]:
         if policy.paused:
-            yield Limit(0.0, f"paused: {policy.paused}", "throttle.paused")
+            yield Limit(0.0, f"paused: {policy.paused}", "throttle.hold_file")
         for caps, where, setting in (
             (policy.host, way, "max"),
             (policy.lan, f"{way} on the LAN", "lan_max"),

@@ -59,7 +59,7 @@ def test_people_get_the_time_and_the_level(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_signal_ends_the_agent_cleanly(dfedge: Any, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     ended: list[str] = []
 
-    async def run_agent(config: Any, *, network: bool, stop: anyio.Event) -> None:
+    async def run_agent(config: Any, *, network: bool, stop: anyio.Event, settings: Any) -> None:
         os.kill(os.getpid(), number)
         await stop.wait()
         ended.append("flushed")

@@ -44,7 +44,7 @@ def test_a_file_says_it_and_the_source_is_its_line(write: Write) -> None:
     told = load(config_file=file, environ={})
     assert told.store.quota == 10 * 1024**3
     assert told.sources["store.quota"] == f"{file}:3"
-    assert told.throttle.max_up == 2_500_000
+    assert told.throttle.policy.host.up == 2_500_000
     assert told.sources["throttle.max_up"] == f"{file}:6"
 
 
@@ -73,6 +73,8 @@ def test_flag_beats_variable_beats_later_file_beats_earlier_file(write: Write, t
         ("[store]\nquota = 1.5\n", 2, ["store.quota", "1.5"]),
         ("[store]\nquota = -1\n", 2, ["store.quota", "-1"]),
         ("[throttle]\nmax_up = 1000\n", 2, ["throttle.max_up", "not a rate"]),
+        ('[throttle]\nlan_max_up = "0 Mbit/s"\n', 2, ["throttle.lan_max_up", "0 lets nothing pass"]),
+        ('[throttle]\nlan_prefixes = ["10.0.0.0/33"]\n', 2, ["throttle.lan_prefixes", "is not a network"]),
         ('[discovery]\nmdns = "yes"\n', 2, ["discovery.mdns", "not true or false"]),
         ("[discovery]\nmdns = 1\n", 2, ["discovery.mdns", "1 is not true or false"]),
         ('[discovery]\npeers = "a:1"\n', 2, ["discovery.peers", "not a list"]),
