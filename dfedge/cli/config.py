@@ -11,7 +11,7 @@ from dfedge.cli.reach import config_of
 from dfedge.core.errors import UsageError
 from dfedge.core.units import duration, line_rate, size
 from dfedge.node.config import CONFIG_FILE, SETTINGS, Config, find, load
-from dfedge.node.kind import PERCENT, RATE, SIZE
+from dfedge.node.kind import CAP, CAP_OR_SHARE, PERCENT, SIZE
 from dfedge.node.sense import doubts
 
 EXAMPLE: Final = "dfedge config show"
@@ -65,7 +65,7 @@ def _shown(key: str, value: object) -> str:
             return size(value)
         case int() if kind is PERCENT:
             return f"{value} %"
-        case int() if kind is RATE:
+        case int() if kind in (CAP, CAP_OR_SHARE):
             return line_rate(value)
         case float():
             return duration(value)

@@ -111,6 +111,30 @@ def or_off(kind: Kind, check: Callable[[float], object] = lambda value: value) -
     )
 
 
+def _or_share(kind: Kind) -> Kind:
+    """`kind`, or per cent of each link's speed, which stay a text: "50 %"."""
+
+    def share(text: str) -> str | None:
+        number = text.strip().removesuffix("%").rstrip()
+        if number == text.strip():
+            return None
+        return f"{PERCENT.read_text(number)} %"
+
+    return Kind(
+        lambda value: (share(value) if isinstance(value, str) else None) or kind.read(value),
+        lambda text: share(text) or kind.read_text(text),
+    )
+
+
+def separated(kind: Kind, by: str) -> Kind:
+    """`kind`, a list of texts, whose items stand apart by `by` where all of it is one text."""
+
+    def read_text(text: str) -> object:
+        return kind.read([item.strip() for item in text.split(by) if item.strip()])
+
+    return Kind(kind.read, read_text)
+
+
 FLAG: Final = Kind(_flag, _flag_text)
 TEXT: Final = Kind(_text, _text)
 TEXTS: Final = Kind(_texts, _texts_text)
@@ -118,6 +142,7 @@ PERCENT: Final = percent(1, 100)
 SIZE: Final = _measure(parse_size, 'a size; write one as in "10 GiB"', bare=True)
 RATE: Final = _measure(parse_rate, 'a rate; write a size per second, as in "10 MB/s" or "50 Mbit/s"', bare=False)
 CAP: Final = _above_nothing(RATE)
+CAP_OR_SHARE: Final = _or_share(CAP)
 DURATION: Final = _measure(parse_duration, 'a duration; write one as in "10m" or "1h 30m"', bare=True)
 
 

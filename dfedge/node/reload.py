@@ -29,7 +29,7 @@ async def reload_on_signal(
                 continue
             apply(new)
             later = restart_needed(running, new)
-            log.info("settings read again, profile=%s", new.throttle.policy.profile.value)
+            log.info("settings read again, profile=%s", new.throttle.orders.policy.profile.value)
             if later:
                 log.warning("these hold from the next start on settings=%s", ",".join(later))
 

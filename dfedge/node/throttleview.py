@@ -54,7 +54,7 @@ def standing(node: "Node") -> Document:
         "budget_up": _rate(throttle.budget.up.rate),
         "budget_down": _rate(throttle.budget.down.rate),
         "reason": throttle.budget.reason if enabled else "off",
-        "paused": node.steering.paused or None,
+        "paused": throttle.budget.paused or None,
         "pause_left": None if left is None or left == math.inf else round(left, 1),
     }
 
@@ -63,13 +63,27 @@ def _details(node: "Node") -> Document:
     throttle = node.throttle
     return {
         "policy": _policy(throttle.policy),
+        "windows": [window.text for window in node.steering.windows],
+        "uplink": _uplink(node),
         "limits": [
-            {"way": way, "rate": _rate(limit.rate), "reason": limit.reason, "setting": limit.setting}
+            {
+                "way": way,
+                "rate": _rate(limit.rate),
+                "reason": limit.reason,
+                "setting": limit.setting,
+                "partial": limit.is_partial,
+            }
             for way, limit in throttle.budget.limits
         ],
         "sources": [{"source": source, "value": value} for source, value in _sources(throttle.load)],
         "missing": throttle.missing,
     }
+
+
+def _uplink(node: "Node") -> Document:
+    """Bytes beyond the LAN: spent, and the most."""
+    used, most = node.steering.used, node.steering.orders.uplink
+    return {"day": used.in_day, "most_day": most.day, "month": used.in_month, "most_month": most.month}
 
 
 def _policy(policy: Policy) -> Document:

@@ -14,7 +14,7 @@ import anyio.abc
 
 from dfedge import __version__
 from dfedge.core.errors import DfedgeError
-from dfedge.core.seams import ImageId
+from dfedge.core.seams import Clock, ImageId
 from dfedge.core.swarm.blame import Blame
 from dfedge.core.swarm.policy import Policy
 from dfedge.core.units import host_port
@@ -36,11 +36,13 @@ from dfedge.node.config import Config
 from dfedge.node.notify import Notifier
 from dfedge.node.reload import Settings, reload_on_signal
 from dfedge.node.sense import doubts
+from dfedge.node.uplinkfile import UplinkFile
 from dfedge.node.verbs import handlers
 from dfedge.node.view import View
 from dfedge.store.eviction import Watermarks
 from dfedge.store.store import Store
 from dfedge.throttle import actuator
+from dfedge.throttle.orders import Orders
 from dfedge.throttle.policy import Policy as ThrottlePolicy
 from dfedge.throttle.policy import Profile
 from dfedge.throttle.steering import Steering
@@ -115,7 +117,7 @@ class Node:
     def settle(self, config: Config) -> None:
         """Go by the [throttle] of other settings from now on."""
         if self.config.throttle.enabled:
-            self.steering.settings(config.throttle.policy, config.throttle.hold_file)
+            self.steering.settings(config.throttle.orders)
 
 
 def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> Node:
@@ -162,7 +164,7 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
         blame=blame,
         uplink=uplink,
         throttle=throttle,
-        steering=Steering(throttle.policy, config.throttle.hold_file, throttle.change, time.monotonic),
+        steering=_steering(config, throttle, trust.now),
         roster=roster,
         mesh=mesh,
         gossip=gossip,
@@ -174,8 +176,14 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
     )
 
 
+def _steering(config: Config, throttle: Throttle, wall: Clock) -> Steering:
+    kept = UplinkFile(config.state_dir)
+    orders = config.throttle.orders if config.throttle.enabled else Orders(throttle.policy)
+    return Steering(orders, throttle.change, time.monotonic, wall, lambda: throttle.moved_beyond, kept)
+
+
 def _throttle_policy(config: Config) -> ThrottlePolicy:
-    return config.throttle.policy if config.throttle.enabled else ThrottlePolicy(Profile.FULL)
+    return config.throttle.orders.policy if config.throttle.enabled else ThrottlePolicy(Profile.FULL)
 
 
 def _patient(cap: int) -> Policy:

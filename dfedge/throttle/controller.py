@@ -6,7 +6,8 @@ Over them the host: caps, and what CPU, memory, heat, battery and disk leave. do
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Final
 
 from dfedge.core.units import line_rate
@@ -29,6 +30,7 @@ class Limit:
     rate: float = math.inf
     reason: str = FREE
     setting: str = ""
+    is_partial: bool = False  # it holds for some peers only
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Budget:
     limits: tuple[tuple[str, Limit], ...] = ()  # all that hold, with the way: for `why`
     workers: int = 2  # threads that hash and write
     write_pace: Limit = Limit()
+    paused: str = ""  # why nothing may move at all
     reason: str = FREE  # the one that counts: of the way that comes nearest to its limit
 
 
@@ -120,20 +123,31 @@ class Controller:
         self._resources = Resources()
 
     def step(
-        self, traffic: Mapping[str, tuple[Traffic, Traffic]], load: Load | None, policy: Policy, interval_s: float
+        self,
+        traffic: Mapping[str, tuple[Traffic, Traffic]],
+        load: Load | None,
+        policy: Policy,
+        interval_s: float,
+        speeds: Mapping[str, float] = MappingProxyType({}),
     ) -> Budget:
-        """Take a step: `traffic` is (up, down) of each interface, `load` a new sample if there is one.
+        """Take a step: `traffic` is (up, down) of each interface, `load` a new sample if there is one, `speeds` are
+        those of interfaces in bytes/s.
 
         Call it each 100 ms while bytes flow, else each second.
         """
         for key in [key for key in self._directions if key[0] not in traffic]:
             del self._directions[key]
-        links = {name: Link(*self._link(name, seen, policy, interval_s)) for name, seen in traffic.items()}
+        links = {
+            name: Link(*map(_capped, self._link(name, seen, policy, interval_s), _shares(name, policy, speeds)))
+            for name, seen in traffic.items()
+        }
         own = [sum(seen[way].own for seen in traffic.values()) for way in (0, 1)]
         if load is not None:
             self._resources.step(load, max(own), policy, max(interval_s, 1.0))
         limits = tuple((way, limit) for way in WAYS for limit in self._limits(way, links, policy))
-        tightest = {way: _tightest(limit for each, limit in limits if each == way) for way in WAYS}
+        tightest = {
+            way: _tightest(limit for each, limit in limits if each == way and not limit.is_partial) for way in WAYS
+        }
         nearest = max(WAYS[::-1], key=lambda way: _share(own[WAYS.index(way)], tightest[way].rate))
         pace = self._resources.why("down") if self._resources.disk_limit < math.inf else None
         return Budget(
@@ -146,7 +160,14 @@ class Controller:
             workers=self._resources.workers,
             reason=tightest[nearest].reason,
             write_pace=Limit(self._resources.disk_limit, pace.reason, pace.setting) if pace else Limit(),
+            paused=policy.paused or self._dead(policy),
         )
+
+    def _dead(self, policy: Policy) -> str:
+        """Why the battery lets nothing move, where it is told to."""
+        if not policy.battery_pauses:
+            return ""
+        return next((pressed.reason for pressed in self._resources.pressed if pressed.setting == "battery"), "")
 
     def _link(self, name: str, seen: tuple[Traffic, Traffic], policy: Policy, interval_s: float) -> tuple[Share, Share]:
         up, down = (self._directions.setdefault((name, way), Direction(name)) for way in WAYS)
@@ -157,7 +178,14 @@ class Controller:
 
     def _limits(self, way: str, links: Mapping[str, Link], policy: Policy) -> Iterable[Limit]:
         if policy.paused:
-            yield Limit(0.0, f"paused: {policy.paused}", "throttle.hold_file")
+            yield Limit(0.0, f"paused: {policy.paused}", policy.paused_by)
+        if dead := self._dead(policy):
+            yield Limit(0.0, f"paused: {dead}", "throttle.battery_action")
+        if policy.uplink_held:
+            reason = f"nothing goes beyond the LAN: {policy.uplink_held}"
+            yield Limit(0.0, reason, policy.uplink_held_by, is_partial=True)
+        for name in policy.metered:
+            yield Limit(0.0, f"{name} is metered", "throttle.metered", is_partial=True)
         for caps, where, setting in (
             (policy.host, way, "max"),
             (policy.lan, f"{way} on the LAN", "lan_max"),
@@ -173,6 +201,23 @@ class Controller:
         for link in links.values():
             share = link.up if way == "up" else link.down
             yield from (limit for limit in (share.rate, share.path) if limit.rate < math.inf)
+
+
+def _shares(name: str, policy: Policy, speeds: Mapping[str, float]) -> tuple[Limit, Limit]:
+    """The caps in per cent of an interface's speed, up and down."""
+    caps, speed = [], speeds.get(name)
+    for way in WAYS:
+        share = policy.link_share(way)
+        if share is None or speed is None:
+            caps.append(Limit())
+        else:
+            reason = f"cap of {share:.0%} of {name} ({line_rate(speed)}) {way}"
+            caps.append(Limit(share * speed, reason, f"throttle.max_{way}"))
+    return caps[0], caps[1]
+
+
+def _capped(share: Share, cap: Limit) -> Share:
+    return replace(share, rate=cap) if cap.rate < share.rate.rate else share
 
 
 def _tightest(limits: Iterable[Limit]) -> Limit:

@@ -36,8 +36,8 @@ class Lane:
         self.address = address
         self.moved = 0.0  # bytes on the wire, as the kernel counts them
         self._way = way
-        self._chain = way.chain(address)
         self._spent = 0.0
+        self.reroute()
 
     @property
     def route(self) -> Route:
@@ -47,7 +47,7 @@ class Lane:
     def wait(self, image: ImageId) -> float:
         """Seconds until bytes of the image may move; 0.0: now. Ask again after it."""
         way = self._way
-        if way.paused:
+        if way.paused or self._held:
             return MOST_WAIT
         now = way.clock()
         longest = 0.0
@@ -93,14 +93,19 @@ class Lane:
         self.moved += moved
         way, now = self._way, self._way.clock()
         way.moved += moved
+        if self._is_beyond:
+            way.moved_beyond += moved
         difference = (self.moved - self._spent) * (SETTLE if self.grain is not None else 1.0)
         self._spent += difference
         for bucket in self._chain:
             bucket.spend(difference, now)
 
     def reroute(self) -> None:
-        """The routes may have changed."""
-        self._chain = self._way.chain(self.address)
+        """The routes may have changed, or where nothing may move."""
+        way, route = self._way, self.route
+        self._chain = way.chain(route)
+        self._is_beyond = not route.on_link
+        self._held = route.interface in way.metered or (way.uplink_held and self._is_beyond)
 
 
 class Way:
@@ -112,7 +117,10 @@ class Way:
         self.stirred = stirred  # called when bytes move again
         self.is_quiet = True  # set by whoever looks at us seldom
         self.paused = False
+        self.uplink_held = False  # nothing may move beyond the LAN
+        self.metered: tuple[str, ...] = ()  # interfaces on which nothing may move
         self.moved = 0.0  # bytes on the wire
+        self.moved_beyond = 0.0  # of them beyond the LAN
         self.images: dict[ImageId, TokenBucket] = {}
         self._host, self._lan, self._uplink = TokenBucket(), TokenBucket(), TokenBucket()
         self._interfaces: dict[str, TokenBucket] = {}
@@ -132,23 +140,25 @@ class Way:
         """The lane of that address, if there is one."""
         return self._lanes.get(address)
 
-    def chain(self, address: str) -> _Chain:
-        """The buckets on the way to an address; none for ourselves."""
-        route = self.routes.of(address)
+    def chain(self, route: Route) -> _Chain:
+        """The buckets on a route; the host's alone for ourselves."""
         if route.interface == "lo":
             return (self._host,)
         interface = self._interfaces.setdefault(route.interface, TokenBucket())
         return (self._host, self._lan if route.on_link else self._uplink, interface)
 
     def reroute(self) -> None:
-        """The routes may have changed."""
+        """The routes may have changed, or where nothing may move."""
         for lane in self._lanes.values():
             lane.reroute()
 
-    def apply(self, policy: Policy, way: str, host: float, links: Mapping[str, float]) -> None:
+    def apply(self, policy: Policy, way: str, host: float, links: Mapping[str, float], *, paused: bool) -> None:
         """Set the rates in bytes/s: of the host, and of each interface. Infinite: none."""
         now = self.clock()
-        self.paused = bool(policy.paused)
+        self.paused = paused
+        if (self.uplink_held, self.metered) != (bool(policy.uplink_held), policy.metered):
+            self.uplink_held, self.metered = bool(policy.uplink_held), policy.metered
+            self.reroute()
         rates = [(self._host, host), (self._lan, policy.lan.of(way)), (self._uplink, policy.uplink.of(way))]
         rates += [(bucket, links.get(name, math.inf)) for name, bucket in self._interfaces.items()]
         for bucket, rate in rates:

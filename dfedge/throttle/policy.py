@@ -1,7 +1,7 @@
 """What the throttle is told: caps, floor, profile, limits. A value; whoever changes it hands in another."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from math import inf
 from typing import Final
@@ -50,6 +50,10 @@ class Caps:
         cap = self.up if way == "up" else self.down
         return inf if cap is None else cap
 
+    def but(self, way: str, cap: float) -> "Caps":
+        """The same with another cap for "up" or "down"."""
+        return replace(self, up=cap) if way == "up" else replace(self, down=cap)
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -60,7 +64,14 @@ class Policy:
     lan: Caps = field(default_factory=Caps)  # peers that are reached without a router
     uplink: Caps = field(default_factory=Caps)  # all others
     floor: float = 62_500  # bytes/s each way that load never takes from us, so that a busy node still finishes
+    link_up: float | None = None  # share of each interface's speed, where the kernel tells that
+    link_down: float | None = None
     paused: str = ""  # why nothing may move; empty: it may
+    paused_by: str = ""  # the setting that did it
+    uplink_held: str = ""  # why nothing may move beyond the LAN
+    uplink_held_by: str = ""
+    metered: tuple[str, ...] = ()  # interfaces on which nothing may move
+    battery_pauses: bool = False  # where it is low nothing may move, instead of little
     lan_prefixes: tuple[str, ...] = ()  # networks that count as LAN though a router lies between, "10.0.0.0/8"
     cpu: float = 0.80  # share of all cores in others' hands from which on we keep to `own_cpu`
     own_cpu: float = 0.05  # share of all cores that we may take then
@@ -69,6 +80,10 @@ class Policy:
     battery: float = 0.20  # charge below which, discharging, we hold back
     pressure_io: float = 25.0  # per cent of 10 s in which somebody waited for the disk; 10 is common on a busy host
     pressure_memory: float = 10.0
+
+    def link_share(self, way: str) -> float | None:
+        """The share of a link for "up" or "down"; None where it has no cap."""
+        return self.link_up if way == "up" else self.link_down
 
     @property
     def manner(self) -> Manner:

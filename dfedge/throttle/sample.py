@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
@@ -13,6 +14,7 @@ from dfedge.throttle.traffic import Counter
 
 SECTOR: Final = 512  # bytes, in the block layer's statistics on every disk
 COLDEST, HOTTEST = -40.0, 150.0  # °C that a board can be
+NO_SPEED: Final = 10_000_000  # Mbit/s: beyond, a driver says that it does not know
 PRESSURES: Final = ("cpu", "io", "memory")
 T = TypeVar("T")
 log = logging.getLogger("dfedge.throttle")
@@ -71,6 +73,16 @@ class Sampler:
             name: Counter(one.bytes_sent, one.bytes_recv, one.packets_sent, one.packets_recv)
             for name, one in counted.items()
         }
+
+    def speeds(self) -> dict[str, float]:
+        """What interfaces carry at most, in bytes/s, as far as the kernel knows: of wires, not of radio."""
+        found = {}
+        for path in (self._root / "sys/class/net").glob("*/speed"):
+            with suppress(OSError, ValueError):  # radio, and a link that is down
+                mbit = int(path.read_text(encoding="ascii"))
+                if 0 < mbit < NO_SPEED:
+                    found[path.parent.name] = mbit * 1e6 / 8
+        return found
 
     def sample(self) -> Load:
         """Everything but the interfaces."""

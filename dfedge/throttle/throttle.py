@@ -52,6 +52,7 @@ class Throttle:
         self._meters = Meters(self.routes)
         self._valves: dict[int, Valve] = {}
         self._stirred = anyio.Event()
+        self._speeds: dict[str, float] = {}  # of interfaces, in bytes/s
         self._ticked_at = self._sampled_at = self._moved_at = self._routes_at = -math.inf
         self.change(policy)
 
@@ -63,14 +64,25 @@ class Throttle:
     @property
     def missing(self) -> list[str]:
         """What this host does not tell."""
-        return self._sampler.missing
+        used = [name for name in self.traffic if self._wants_speeds and name not in self._speeds]
+        return [*self._sampler.missing, *(f"speed of {name}" for name in used)]
+
+    @property
+    def moved_beyond(self) -> float:
+        """Bytes on the wire beyond the LAN since the start, both ways."""
+        return self.limiter.up.moved_beyond + self.limiter.down.moved_beyond
+
+    @property
+    def _wants_speeds(self) -> bool:
+        return self._policy.link_up is not None or self._policy.link_down is not None
 
     def change(self, policy: Policy) -> None:
         """Go by another policy from now on. Raises ValueError for one that makes no sense."""
         self.routes.count_as_lan(policy.lan_prefixes)
         self._policy = policy
         self._reroute()
-        self.budget = self._controller.step(self.traffic, None, policy, 0.0)
+        self._speeds = self._sampler.speeds() if self._wants_speeds else {}
+        self.budget = self._controller.step(self.traffic, None, policy, 0.0, self._speeds)
         self._apply()
 
     async def run(self) -> None:
@@ -98,6 +110,7 @@ class Throttle:
         now = self._clock()
         if now - self._routes_at >= ROUTES_S:
             self._routes_at = now
+            self._speeds = self._sampler.speeds() if self._wants_speeds else {}
             if self.routes.refresh():
                 self._reroute()
         interval = min(REST_S, now - self._ticked_at)
@@ -113,7 +126,7 @@ class Throttle:
         if now - self._sampled_at >= (SAMPLE_S if now - self._moved_at < CALM_S else SLOW_SAMPLE_S):
             self._sampled_at, self.load = now, self._sampler.sample()
             load = self.load
-        self.budget = self._controller.step(self.traffic, load, self._policy, interval)
+        self.budget = self._controller.step(self.traffic, load, self._policy, interval, self._speeds)
         self._apply()
         self._turn_valves(steps)
 
@@ -137,8 +150,9 @@ class Throttle:
         links = self.budget.links or {}
         up = {name: link.up.rate.rate for name, link in links.items()}
         down = {name: link.down.rate.rate for name, link in links.items()}
-        self.limiter.up.apply(self._policy, "up", self.budget.host_up, up)
-        self.limiter.down.apply(self._policy, "down", self.budget.host_down, down)
+        paused = bool(self.budget.paused)
+        self.limiter.up.apply(self._policy, "up", self.budget.host_up, up, paused=paused)
+        self.limiter.down.apply(self._policy, "down", self.budget.host_down, down, paused=paused)
 
     # Sockets.
 

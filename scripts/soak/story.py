@@ -200,7 +200,7 @@ class Soak:
         slopes = {board.name: watch.slope(board.name, seconds / 3) for board in self._lasting}
         tasks, files = ([(old[at], new[at]) for old, new in zip(*takes, strict=True)] for at in (0, 1))
         crashed = [board.name for board in self._boards if "Traceback" in board.said]
-        banned = [board.name for board in self._boards for line in _bans(board) if "villain" not in line]
+        banned = [line for board in self._boards for line in _bans(board) if "villain" not in line]
         rows = [
             ("after the heal", "everybody complete", problem or f"all, {healing:.0f} s later", not problem),
             ("memory of those never killed, MiB/h after a third of the time", f"< {SLOPE:.0f}",
@@ -208,9 +208,10 @@ class Soak:
             ("their memory in each sixth of the time, MiB", "",
              "; ".join(" ".join(f"{part:.0f}" for part in watch.sixths(name)) for name in slopes), True),
             ("their descriptors at rest, before and after", "flat", _pairs(files), _flat(files, 8)),
+            ("what those of the first are", "", _open_files(self._lasting[0]), True),
             ("their tasks at rest, before and after", "flat", _pairs(tasks), _flat(tasks, 8)),
             ("tracebacks in a log", "0", f"{len(crashed)} {' '.join(crashed)}".strip(), not crashed),
-            ("honest nodes banned", "0", f"{len(banned)} {' '.join(banned)}".strip(), not banned),
+            ("honest nodes banned", "0", "; ".join([str(len(banned)), *banned]), not banned),
             ("images published, gets by outcome", "", f"{self._published}; {_counts(self._gets)}", True),
             ("troubles", "", _counts(troubles), True),
         ]  # fmt: skip
@@ -223,7 +224,18 @@ class Soak:
 
 
 def _bans(board: Board) -> list[str]:
-    return [line for line in board.said.splitlines() if "banned peer=" in line]
+    return [f"{board.name}: {line}" for line in board.said.splitlines() if "banned peer=" in line]
+
+
+def _open_files(board: Board) -> str:
+    """Sockets by their kind, files by their folder."""
+    folder = Path(f"/proc/{agent_pid(board)}/fd")
+    kinds: Counter[str] = Counter()
+    for entry in folder.iterdir():
+        with suppress(OSError):
+            target = str(entry.readlink())
+            kinds[Path(target).parent.name if target.startswith("/") else target.partition(":")[0]] += 1
+    return _counts(kinds)
 
 
 def _pairs(counts: Sequence[tuple[int, int]]) -> str:

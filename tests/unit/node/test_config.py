@@ -44,7 +44,7 @@ def test_a_file_says_it_and_the_source_is_its_line(write: Write) -> None:
     told = load(config_file=file, environ={})
     assert told.store.quota == 10 * 1024**3
     assert told.sources["store.quota"] == f"{file}:3"
-    assert told.throttle.policy.host.up == 2_500_000
+    assert told.throttle.orders.policy.host.up == 2_500_000
     assert told.sources["throttle.max_up"] == f"{file}:6"
 
 

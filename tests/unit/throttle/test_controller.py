@@ -6,7 +6,7 @@ import random
 import pytest
 
 from dfedge.throttle.controller import Controller
-from dfedge.throttle.load import Cpu, Load, Pressure, Traffic
+from dfedge.throttle.load import Battery, Cpu, Load, Pressure, Traffic
 from dfedge.throttle.policy import Caps, Policy
 
 QUIET = Traffic()
@@ -83,3 +83,31 @@ def test_an_interface_that_went_away_is_forgotten() -> None:
     controller.step({"wlan0": (QUIET, QUIET)}, None, Policy(), 1.0)
     budget = controller.step({}, None, Policy(), 1.0)
     assert budget.links == {}
+
+
+def test_a_cap_in_per_cent_is_of_the_speed_of_each_link() -> None:
+    policy, speeds = Policy(link_down=0.5), {"eth0": 12_500_000.0}
+    traffic = {"eth0": (QUIET, QUIET), "wlan0": (QUIET, QUIET)}
+    budget = Controller().step(traffic, None, policy, 0.1, speeds)
+    assert budget.links is not None
+    assert budget.links["eth0"].down.rate.rate == 6_250_000
+    assert budget.links["eth0"].up.rate.rate == budget.links["wlan0"].down.rate.rate == math.inf
+    assert budget.down.reason == "cap of 50% of eth0 (100 Mbit/s) down"
+    assert budget.down.setting == "throttle.max_down"
+
+
+def test_a_low_battery_pauses_only_where_it_is_told_to() -> None:
+    low, charging = Load(battery=Battery(0.12, discharging=True)), Load(battery=Battery(0.12, discharging=False))
+    assert not Controller().step({"eth0": (QUIET, QUIET)}, low, Policy(), 1.0).paused
+    controller, policy = Controller(), Policy(battery_pauses=True)
+    budget = controller.step({"eth0": (QUIET, QUIET)}, low, policy, 1.0)
+    assert budget.paused == "the battery is at 12% and discharging"
+    assert budget.up.rate == 0.0 and budget.reason == f"paused: {budget.paused}"
+    assert not controller.step({"eth0": (QUIET, QUIET)}, charging, policy, 1.0).paused
+
+
+def test_what_holds_for_some_peers_only_is_told_and_is_not_the_budget_of_all() -> None:
+    policy = Policy(uplink_held="2 GiB of 2 GiB this day are spent", uplink_held_by="throttle.uplink_day")
+    budget = Controller().step({"eth0": (QUIET, QUIET)}, None, policy, 1.0)
+    assert budget.up.rate == math.inf
+    assert [limit.setting for way, limit in budget.limits if way == "up"] == ["throttle.uplink_day"]

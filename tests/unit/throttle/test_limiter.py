@@ -43,7 +43,7 @@ def limiter(routes: Routes, clock: Clock) -> Limiter:
 
 
 def _apply(limiter: Limiter, policy: Policy, **links: float) -> None:
-    limiter.up.apply(policy, "up", policy.host.of("up"), links)
+    limiter.up.apply(policy, "up", policy.host.of("up"), links, paused=bool(policy.paused))
 
 
 def _drain(lane: Lane, clock: Clock, seconds: float, block: int, overhead: float = 1.0) -> float:
@@ -151,3 +151,21 @@ def test_bytes_after_a_rest_wake_whoever_looks_seldom(routes: Routes, clock: Clo
         limiter.down.is_quiet = True
         lane.spend(1, IMAGE)
     assert len(stirred) == 2
+
+
+def test_an_uplink_that_is_spent_lets_the_lan_go_on_and_what_went_beyond_is_counted(limiter: Limiter) -> None:
+    with limiter.up.lane(NEIGHBOUR) as near, limiter.up.lane(FAR) as far:
+        near.settle(70.0)
+        far.settle(30.0)
+        assert limiter.up.moved_beyond == 30.0
+        _apply(limiter, Policy(uplink_held="it is spent"))
+        assert (near.wait(IMAGE), far.wait(IMAGE) > 0) == (0.0, True)
+        _apply(limiter, Policy())
+        assert far.wait(IMAGE) == 0.0
+
+
+def test_a_metered_interface_carries_nothing_also_for_sessions_that_come_later(limiter: Limiter) -> None:
+    with limiter.up.lane(NEIGHBOUR) as lane:
+        _apply(limiter, Policy(metered=("eth0",)))
+        with limiter.up.lane(FAR) as later, limiter.up.lane("[fe80::7%wlan0]:7411") as other:
+            assert (lane.wait(IMAGE) > 0, later.wait(IMAGE) > 0, other.wait(IMAGE)) == (True, True, 0.0)
