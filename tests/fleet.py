@@ -48,6 +48,7 @@ class Board:
         self.log = fleet.folder / f"{name}.log"
         self.peers: list[str] = []
         self.settings: dict[str, str] = {}
+        self.under: list[str] = []  # what its agent is started by
         self.process: subprocess.Popen[str] | None = None
         self._lan = lan
         self._index = index
@@ -72,7 +73,8 @@ class Board:
 
     def popen(self, argv: Sequence[str], stdout: IO[str] | int, stderr: IO[str] | int) -> subprocess.Popen[str]:
         """Start one of its commands."""
-        full = [sys.executable, "-m", "dfedge", *argv]
+        under = self.under if argv[-1:] == ["agent"] else []
+        full = [*under, sys.executable, "-m", "dfedge", *argv]
         if self._lan is not None:
             return self._lan.popen(self._index, full, env=self.environ, stdout=stdout, stderr=stderr)
         return subprocess.Popen(

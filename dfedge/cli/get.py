@@ -25,6 +25,12 @@ def arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="replace what is at PATH")
     parser.add_argument("--timeout", type=seconds, metavar="TIME", help="give up after this long, as in 30s or 10m")
+    parser.add_argument(
+        "--priority",
+        choices=("low", "normal", "high"),
+        default="normal",
+        help="while an image of a higher priority gets on, this one waits",
+    )
 
 
 def run(args: Namespace, out: Output) -> int:
@@ -58,7 +64,7 @@ def run(args: Namespace, out: Output) -> int:
 def _params(args: Namespace, target: Target | None) -> dict[str, object]:
     """What the agent is asked for; it refuses several files for one place before it fetches any."""
     one_file = target is not None and not target.folder
-    return {"ref": str(args.ref), "timeout": args.timeout, "one_file": one_file}
+    return {"ref": str(args.ref), "timeout": args.timeout, "one_file": one_file, "priority": args.priority}
 
 
 def _write(target: Target, agent: Client, result: dict[str, object], label: str) -> str:

@@ -85,11 +85,13 @@ class Fetcher:
         report: Callable[[Progress], Awaitable[None]],
         *,
         one_file: bool = False,
+        priority: int = 0,
     ) -> Fetched:
         """Fetch an image into the store. `report` hears of the progress, four times a second.
 
         `timeout` bounds, in seconds, the wait for somebody who holds it and any standstill. With `one_file` an image of
-        any other number of files is refused before it is begun.
+        any other number of files is refused before it is begun. While an image of a higher `priority` gets on, this one
+        waits.
         Raises NotFound, NoPeers, Refused, Untrusted, NoSpace, Corrupt (our disk), TimedOut; what was proven is kept.
         """
         start = self._clock()
@@ -105,7 +107,7 @@ class Fetcher:
                 await partial.finish()
                 offer_held(self._store, self._peers)
                 return self._result(found, start, manifest.size, None)
-            with self._swarms.fetching(image, partial) as drive:
+            with self._swarms.fetching(image, partial, priority) as drive:
                 meter = _Meter(found, drive, reused, self._clock, self._peers)
                 await self._watch(found, drive, meter, timeout or STALL, report)
                 if drive.failure is not None:
@@ -141,7 +143,7 @@ class Fetcher:
             with anyio.move_on_after(REPORT_EVERY):
                 await drive.finished.wait()
             now = self._clock()
-            if drive.held_bytes != moved:
+            if drive.held_bytes != moved or drive.holds_back:
                 moved_at, moved = now, drive.held_bytes
             elif now - moved_at > stall:
                 why = meter.read().held_back or "no peer answers"

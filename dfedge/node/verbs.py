@@ -5,7 +5,7 @@ import binascii
 import os
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dfedge.core.errors import NotFound, Refused, Untrusted, UsageError
 from dfedge.core.image.name import Ref
@@ -26,6 +26,8 @@ from dfedge.store.eviction import total
 
 if TYPE_CHECKING:
     from dfedge.node.wiring import Node
+
+PRIORITIES: Final = {"low": -1, "normal": 0, "high": 1}
 
 
 def handlers(node: "Node", view: View) -> Mapping[str, Handler]:
@@ -167,8 +169,10 @@ class _Verbs:
             await call.emit(_progress("progress" if told else "manifest", progress))
             told = True
 
-        one_file = params.get("one_file") is True
-        fetched = await self._node.fetcher.fetch(ref, timeout, report, one_file=one_file)
+        one_file, priority = params.get("one_file") is True, PRIORITIES.get(str(params.get("priority", "normal")))
+        if priority is None:
+            raise UsageError(f"get: {params.get('priority')} is no priority; {', '.join(PRIORITIES)}")
+        fetched = await self._node.fetcher.fetch(ref, timeout, report, one_file=one_file, priority=priority)
         return self._fetched(fetched)
 
     def _fetched(self, fetched: Fetched) -> Document:

@@ -29,6 +29,11 @@ class Taker(Protocol):
     @property
     def image(self) -> ImageId: ...
 
+    @property
+    def priority(self) -> int:
+        """Who goes first where not all can: the higher."""
+        ...
+
     def on_part(self, attempt: "Attempt", nbytes: int) -> None: ...
 
     def on_whole(self, attempt: "Attempt") -> None: ...
@@ -60,6 +65,7 @@ class Asker:
         self.waiting: deque[Attempt] = deque()  # not asked for in full
         self.outstanding = 0  # bytes asked for and not yet answered
         self.turn: Callable[[], None] | None = None  # whom to tell that something waits; None: all may go at once
+        self.gives_way: Callable[[int], bool] = lambda _: False  # whether a priority waits for a higher one
         self._next = 0
         self._out: dict[int, tuple[Attempt, int, Frame]] = {}
         self.meter = Meter()  # bytes of blocks
@@ -68,12 +74,19 @@ class Asker:
     def ask(self, taker: Taker, handle: int, piece: int, length: int) -> Attempt:
         """Ask for a whole piece, as soon as it may come."""
         attempt = Attempt(taker, self, handle, piece, length)
-        self.waiting.append(attempt)
+        self._queue(attempt)
         if self.turn is None:
             self.send(None)
         else:
             self.turn()
         return attempt
+
+    def _queue(self, attempt: Attempt) -> None:
+        """Behind all of its priority, before what has a lower one and has not begun."""
+        at = len(self.waiting)
+        while at and not (before := self.waiting[at - 1]).asked and before.taker.priority < attempt.taker.priority:
+            at -= 1
+        self.waiting.insert(at, attempt)
 
     def send(self, grain: int | None) -> int:
         """Ask for the next that waits: one block of at most `grain` bytes, or all of a piece; returns its bytes."""

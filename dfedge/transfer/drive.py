@@ -63,6 +63,7 @@ class Drive:
         self.bad: deque[tuple[NodeId, int]] = deque(maxlen=MAX_BAD)
         self.wasted = 0  # bytes of pieces that did not match or came twice
         self.snubs: dict[NodeId, str] = {}
+        self.priority = 0  # of all that is fetched: the highest goes first
         self._uplink = uplink
         self._court = court
         self._clock = clock
@@ -223,10 +224,16 @@ class Drive:
                 asyncio.get_running_loop().call_soon(self._settled, *key)
         self.handle(e.Choked(peer))
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether pieces wait to be asked for since we may not, or since another image goes first."""
+        return any(not attempt.asked for attempt in self._attempts.values())
+
     def _excuse(self) -> None:
         """Who has not been asked yet, as we hold back ourselves, is not late."""
         for (peer, piece), attempt in list(self._attempts.items()):
-            if attempt.asked < attempt.length and not attempt.asker.outstanding:
+            asker = attempt.asker
+            if attempt.asked < attempt.length and (not asker.outstanding or asker.gives_way(self.priority)):
                 self.handle(e.Received(peer, piece, 0))
 
     def _settled(self, peer: NodeId, piece: int) -> None:

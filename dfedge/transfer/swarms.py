@@ -76,9 +76,13 @@ class Swarms:
         return list(self._drives.values())
 
     @contextmanager
-    def fetching(self, image: ImageId, store: PieceStore) -> Iterator[Drive]:
-        """Take part in an image's swarm for as long as the block lasts; several jobs may do so at once."""
+    def fetching(self, image: ImageId, store: PieceStore, priority: int = 0) -> Iterator[Drive]:
+        """Take part in an image's swarm for as long as the block lasts; several jobs may do so at once.
+
+        The last of them sets the priority.
+        """
         drive = self._drives.get(image) or self._start(image, store)
+        drive.priority = priority
         drive.take(store)
         self._fetchers[image] = self._fetchers.get(image, 0) + 1
         try:

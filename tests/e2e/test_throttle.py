@@ -78,3 +78,51 @@ def test_an_application_holds_transfers_back_with_a_file(tmp_path: Path) -> None
         until(lambda: board.ask("throttle", "show")["paused"] is None, "transfers to be let go")
     finally:
         fleet.stop()
+
+
+def test_a_window_of_the_week_pauses_and_its_end_lets_go_without_a_restart(pair: tuple[Board, Board]) -> None:
+    _, board = pair
+    settings = board.fleet.settings
+    settings.write_text('[throttle]\nwindows = ["00:00-24:00: pause"]\ntime_zone = "UTC"\n')
+    assert board.process is not None
+    board.process.send_signal(signal.SIGHUP)
+    until(lambda: board.ask("throttle", "show")["paused"] == "00:00-24:00", "the window to hold")
+    assert "(throttle.windows)" in board.run("throttle", "show").stdout
+    settings.write_text('[throttle]\nwindows = ["00:00-24:00: max_down 800 kbit/s"]\n')
+    board.process.send_signal(signal.SIGHUP)
+    until(lambda: board.ask("status")["throttle"]["max_down"] == 100_000, "the window's cap to hold")
+
+
+def test_an_urgent_image_overtakes_one_that_is_being_fetched(pair: tuple[Board, Board]) -> None:
+    seed, board = pair
+    (board.fleet.folder / "urgent").write_bytes(os.urandom(MIB // 2))
+    seed.ask("publish", str(board.fleet.folder / "urgent"), "--name", "urgent", "--version", "1")
+    slow = board.popen(["get", "image:1", "--priority", "low", "--json"], -1, -1)
+    until(lambda: held(board) > 0, "the first to have begun")
+    board.ask("get", "urgent:1", "--priority", "high")
+    assert slow.poll() is None, "it was to wait, and is done first"
+    out, err = slow.communicate(timeout=90)
+    assert slow.returncode == 0, (out[-500:], err[-500:])
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('windows = ["22:00-06:00: pause"]', "ends before it starts"),
+        ('windows = ["08:00-18:00: max_down -5 Mbit/s"]', "is not a rate"),
+        ('time_zone = "Mars/Olympus"', "is no time zone"),
+        ('metered = ["wwan99"]', "is no interface of this host"),
+        ('max_up = "0 %"', "is not a whole number from 1 to 100"),
+        ('max_up = "-5 Mbit/s"', "is not a rate"),
+        ('max_down = "5 parsecs"', "is not a rate"),
+        ('battery_action = "explode"', "is neither slow nor pause"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused_where_they_stand(tmp_path: Path, line: str, says: str) -> None:
+    board = Fleet(tmp_path).board()
+    board.fleet.settings.write_text(f"[throttle]\n{line}\n")
+    for argv in (["config", "check"], ["agent"]):
+        done = board.run(*argv)
+        assert done.returncode == 2
+        assert f"{board.fleet.settings}:2: throttle.{line.partition(' ')[0]} is wrong" in done.stderr
+        assert says in done.stderr

@@ -15,7 +15,8 @@ from .fakes import Bulk
 class Taker:
     image = ImageId(bytes(32))
 
-    def __init__(self) -> None:
+    def __init__(self, priority: int = 0) -> None:
+        self.priority = priority
         self.parts: list[int] = []
         self.whole: list[Attempt] = []
         self.rejected: list[Attempt] = []

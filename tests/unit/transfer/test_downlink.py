@@ -109,3 +109,23 @@ async def test_what_is_given_up_before_it_was_asked_for_is_never_asked_for(
         _answer(asker, bulk, at)
     assert [frame.piece for frame, _ in bulk.sent] == [0, 1]
     assert not asker.waiting
+
+
+async def test_an_urgent_image_goes_before_one_that_waits_and_the_rest_follows(
+    askers: list[tuple[Asker, Bulk]], allowance: Allowance
+) -> None:
+    allowance.one.grain, allowance.one.ahead = 2000, 2000
+    (asker, bulk), (other, other_bulk) = askers
+    asker.ask(Taker(), 1, 0, 2000)
+    asker.ask(Taker(), 1, 1, 2000)
+    asker.ask(Taker(), 1, 2, 2000)
+    asker.ask(Taker(priority=1), 1, 9, 2000)
+    for at in range(3):
+        _answer(asker, bulk, at)
+    assert [frame.piece for frame, _ in bulk.sent] == [0, 1, 9]
+    assert other.gives_way(0) and not other.gives_way(1)
+    other.ask(Taker(), 1, 5, 2000)
+    assert other_bulk.sent == []
+    with anyio.fail_after(10):
+        while len(bulk.sent) < 4 or not other_bulk.sent:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
