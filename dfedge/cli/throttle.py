@@ -1,13 +1,14 @@
 """dfedge throttle: what may be spent and why; pause and resume transfers."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 from typing import Final
 
 from dfedge.cli.argument import add_dry_run, seconds
 from dfedge.cli.field import number, part, rows, word, words
 from dfedge.cli.output import Output
 from dfedge.cli.reach import config_of, running_agent
-from dfedge.core.units import duration, line_rate
+from dfedge.core.units import duration, line_rate, size
 
 EXAMPLE: Final = "dfedge throttle pause 2h"
 
@@ -62,10 +63,22 @@ def _shown(answer: dict[str, object]) -> str:
         if policy.get(key := f"{prefix}_{way}") is not None
     ]
     lines.append(f"  caps    {', '.join(caps) or 'none'}; floor {_rate(policy, 'floor')}")
+    lines += [f"  window  {window}" for window in words(answer, "windows")]
+    lines += _spent(part(answer, "uplink"))
     lines += [f"  {row['source']:<14} {row['value']}" for row in rows(answer, "sources")]
     if words(answer, "missing"):
         lines.append(f"  not on this host: {', '.join(words(answer, 'missing'))}")
     return "\n".join(lines)
+
+
+def _spent(uplink: Mapping[str, object]) -> list[str]:
+    """What went beyond the LAN, where that is limited."""
+    told = [
+        f"{size(number(uplink, name))} of {size(number(uplink, f'most_{name}'))} this {name}"
+        for name in ("day", "month")
+        if uplink.get(f"most_{name}") is not None
+    ]
+    return [f"  uplink  {', '.join(told)}"] if told else []
 
 
 def _rate(answer: dict[str, object], key: str) -> str:

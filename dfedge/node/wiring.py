@@ -114,6 +114,10 @@ class Node:
     listen: str = ""
     doubts: Sequence[str] = ()  # settings that this host can't keep
 
+    def is_busy(self) -> bool:
+        """Whether transfers run, or programs wait for the disk: what can wait does so."""
+        return self.peers.are_busy or self.throttle.disk_is_busy
+
     def settle(self, config: Config) -> None:
         """Go by the [throttle] of other settings from now on."""
         if self.config.throttle.enabled:
@@ -126,7 +130,12 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
     rng = random.Random(int.from_bytes(boot, "big"))  # noqa: S311 - it breaks ties and spreads retries
     blame = Blame()
     blame.restore(trust.read_bans(), time.monotonic())
-    throttle = Throttle(_throttle_policy(config), lambda: [peer.connection for peer in peers], config.state_dir)
+    throttle = Throttle(
+        _throttle_policy(config),
+        lambda: [peer.connection for peer in peers],
+        config.state_dir,
+        work=store.work_at_once,
+    )
     uplink = Uplink(throttle.limiter.up)
     downlink = Downlink(throttle.limiter.down)
     cap = throttle.policy.host.down
@@ -264,7 +273,7 @@ async def _start(node: Node, view: View, tasks: anyio.abc.TaskGroup) -> None:
     tasks.start_soon(keep_room, node.store, node.peers, node.swarms)
     tasks.start_soon(node.mender.run)
     if node.config.store.scrub is not None:
-        scrub = Scrub(node.store, node.config.store.scrub, lambda: node.peers.are_busy, node.trust.now, _boottime)
+        scrub = Scrub(node.store, node.config.store.scrub, node.is_busy, node.trust.now, _boottime)
         tasks.start_soon(scrub.run)
     if node.config.imports.watch:
         importer = Importer(node.store, node.trust, node.peers, node.swarms, time.monotonic)

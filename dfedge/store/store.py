@@ -110,6 +110,10 @@ class Store:
         except OSError as error:
             raise disk_fault(state_dir, "can't be opened", error) from error
 
+    def work_at_once(self, threads: int) -> None:
+        """Hash and write pieces in so many threads from now on, one or all."""
+        self._shared.workers.at_once = threads
+
     def _make_durable(self) -> None:
         """What a killed agent renamed and did not sync must not go in a power cut, now that we build on it."""
         try:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Final, TypeVar, TypeVarTuple
 
 from anyio import CancelScope
@@ -35,6 +35,8 @@ class Workers:
     def __init__(self, threads: int = THREADS, prepare: Callable[[], None] = lambda: None) -> None:
         self._count = threads
         self._prepare = prepare
+        self.at_once = threads  # how many of them may work; where it is one they take turns
+        self._turn = Lock()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()  # as long as there are callers: each waits for its job
         self._threads: list[Thread] = []
 
@@ -61,7 +63,11 @@ class Workers:
         self._prepare()
         while (job := self._jobs.get()) is not None:
             try:
-                job.call()
+                if self.at_once == 1:
+                    with self._turn:
+                        job.call()
+                else:
+                    job.call()
             except BaseException as error:
                 job.error = error
             with suppress(RuntimeError):  # the loop was closed over it

@@ -35,9 +35,17 @@ class Throttle:
     """Keeps `limiter` and the sessions' sockets to what the host leaves us, by a policy that may change at any time."""
 
     def __init__(
-        self, policy: Policy, sessions: Callable[[], Iterable[Session]], folder: Path, clock: Clock = time.monotonic
+        self,
+        policy: Policy,
+        sessions: Callable[[], Iterable[Session]],
+        folder: Path,
+        clock: Clock = time.monotonic,
+        work: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """`folder` lies on the disk that is watched. Raises ValueError for a policy that makes no sense."""
+        """`folder` lies on the disk that is watched; `work` is told how many threads may hash and write.
+
+        Raises ValueError for a policy that makes no sense.
+        """
         self.routes = Routes(policy.lan_prefixes)
         self.limiter = Limiter(self.routes, self._stir, clock)
         self.budget = Budget()
@@ -46,6 +54,7 @@ class Throttle:
         self._policy = policy
         self._sessions = sessions
         self._clock = clock
+        self._work = work
         self._sampler = Sampler(folder, clock)
         self._controller = Controller()
         self._paths = Paths()
@@ -66,6 +75,11 @@ class Throttle:
         """What this host does not tell."""
         used = [name for name in self.traffic if self._wants_speeds and name not in self._speeds]
         return [*self._sampler.missing, *(f"speed of {name}" for name in used)]
+
+    @property
+    def disk_is_busy(self) -> bool:
+        """Whether programs wait for the disk, so that nothing of ours should read or write that can wait."""
+        return self.budget.write_pace.rate < math.inf
 
     @property
     def moved_beyond(self) -> float:
@@ -150,6 +164,7 @@ class Throttle:
         links = self.budget.links or {}
         up = {name: link.up.rate.rate for name, link in links.items()}
         down = {name: link.down.rate.rate for name, link in links.items()}
+        self._work(self.budget.workers)
         paused = bool(self.budget.paused)
         self.limiter.up.apply(self._policy, "up", self.budget.host_up, up, paused=paused)
         self.limiter.down.apply(self._policy, "down", self.budget.host_down, down, paused=paused)
