@@ -16,6 +16,7 @@ class Credit:
     def __init__(self) -> None:
         self._streak: dict[NodeId, int] = {}  # proven pieces of a peer since its last bad one, from AFTER_BAD up
         self._owed: dict[NodeId, set[int]] = {}  # pieces asked of a peer that are neither proven nor given up
+        self._doubtful: dict[NodeId, set[int]] = {}  # those it owed when its last bad one came, and was told of it
 
     def has(self, peer: NodeId) -> bool:
         """Whether a peer may owe us one more."""
@@ -32,19 +33,29 @@ class Credit:
     def settle(self, peer: NodeId, piece: int) -> None:
         """A peer owes us a piece no more."""
         self._owed.get(peer, set()).discard(piece)
+        self._doubtful.get(peer, set()).discard(piece)
 
     def proven(self, peer: NodeId) -> None:
         """A piece of a peer's was good."""
         self._streak[peer] = self._streak.get(peer, 0) + 1
 
-    def spoiled(self, peer: NodeId) -> None:
-        """A piece of a peer's was bad."""
+    def spoiled(self, peer: NodeId, piece: int) -> bool:
+        """A piece of a peer's was bad. False if that is no new fault: who had given good ones owed it when the last
+        bad one came, and has not heard of that in time to look at its disk."""
+        doubtful = self._doubtful.setdefault(peer, set())
+        if piece in doubtful:
+            doubtful.discard(piece)
+            return False
+        if self._streak.get(peer, 0) >= PROBATION:
+            doubtful |= self._owed.get(peer, set()) - {piece}
         self._streak[peer] = AFTER_BAD
+        return True
 
     def forget(self, peer: NodeId) -> None:
         """A peer is gone."""
         self._streak.pop(peer, None)
         self._owed.pop(peer, None)
+        self._doubtful.pop(peer, None)
 
 
 def _most(streak: int) -> float:

@@ -312,13 +312,13 @@ class Drive:
 
     def _judge(self, outcome: Outcome, peer: NodeId, piece: int, length: int) -> None:
         if outcome is Outcome.MISMATCH:
-            self._credit.spoiled(peer)
+            is_new = self._credit.spoiled(peer, piece)
             self.wasted += length
             self.bad.append((peer, piece))
             self.handle(e.Spoiled(piece, peer))
             self._say(peer, partial(m.Bad, piece=piece))
             member = self._members.get(peer)
-            if member is not None:
+            if member is not None and is_new:
                 self._court.spoiled(self.image, piece, member)
             return
         self._credit.proven(peer)

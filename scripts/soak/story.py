@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import lab
-from faults.row import MIB, descriptors
+from faults.row import MIB, descriptors, resident
 from fleet import Board, until
 
 from dfedge.core.errors import DfedgeError
@@ -183,8 +183,9 @@ class Soak:
             time.sleep(1)
         raise AssertionError(f"{board.name} has no {ref}: {trouble}")
 
-    def _takes(self, board: Board) -> tuple[int, int]:
-        return int(ask(board, "status")["tasks"]), descriptors(agent_pid(board))
+    def _takes(self, board: Board) -> tuple[int, int, int]:
+        pid = agent_pid(board)
+        return int(ask(board, "status")["tasks"]), descriptors(pid), resident(pid) // MIB
 
     # The verdict
 
@@ -194,11 +195,11 @@ class Soak:
         seconds: float,
         troubles: Counter[str],
         healed: tuple[str, float],
-        takes: tuple[list[tuple[int, int]], list[tuple[int, int]]],
+        takes: tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]],
     ) -> Found:
         problem, healing = healed
         slopes = {board.name: watch.slope(board.name, seconds / 3) for board in self._lasting}
-        tasks, files = ([(old[at], new[at]) for old, new in zip(*takes, strict=True)] for at in (0, 1))
+        tasks, files, rest = ([(old[at], new[at]) for old, new in zip(*takes, strict=True)] for at in (0, 1, 2))
         crashed = [board.name for board in self._boards if "Traceback" in board.said]
         banned = [line for board in self._boards for line in _bans(board) if "villain" not in line]
         rows = [
@@ -207,6 +208,7 @@ class Soak:
              ", ".join(f"{slope:+.1f}" for slope in slopes.values()), max(slopes.values()) < SLOPE),
             ("their memory in each sixth of the time, MiB", "",
              "; ".join(" ".join(f"{part:.0f}" for part in watch.sixths(name)) for name in slopes), True),
+            ("their memory at rest, before and after, MiB", "", _pairs(rest), True),
             ("their descriptors at rest, before and after", "flat", _pairs(files), _flat(files, 8)),
             ("what those of the first are", "", _open_files(self._lasting[0]), True),
             ("their tasks at rest, before and after", "flat", _pairs(tasks), _flat(tasks, 8)),
