@@ -180,6 +180,7 @@ async def test_a_flood_of_messages_is_cut_off(what: str, stage: Stage) -> None:
 
 async def test_asking_on_for_what_it_may_not_have_is_cut_off(stage: Stage) -> None:
     async with evil_to(stage.seed, stage.newcomer()) as evil:
+        await _be_served(evil, stage)
         for start in range(0, 10_100, 100):
             evil.raw_bulk(b"".join(_ask(0, start + n, handle=99) for n in range(100)))
             await anyio.lowlevel.checkpoint()
