@@ -57,6 +57,16 @@ class Output:
         return self._stdout
 
     @property
+    def columns(self) -> int | None:
+        """How wide a line of an answer may be; None: no terminal shows it."""
+        return shutil.get_terminal_size().columns if self._stdout.isatty() else None
+
+    @property
+    def ascii(self) -> bool:
+        """Whether an answer may hold no other characters."""
+        return "utf" not in (self._stdout.encoding or "utf-8").lower()
+
+    @property
     def stderr(self) -> TextIO:
         """Where progress goes."""
         return self._stderr
@@ -126,8 +136,7 @@ class Output:
 
         On a terminal the last columns are dropped until it fits; it never wraps.
         """
-        room = shutil.get_terminal_size().columns if self._stdout.isatty() else None
-        first, *rest = table(header, rows, room)
+        first, *rest = table(header, rows, self.columns)
         return "\n".join([self.bold(first), *rest])
 
 
