@@ -87,9 +87,8 @@ class _Draw:
             rate = line_rate(number(answer, f"rate_{way}"))
             yield Line(f"{way:<6}{self._spark(way)}{rate}, {of}")
         why = budget.paused(self._throttle) or budget.reason(self._throttle)
-        if self._throttle.get("enabled") is False:
-            why = "nothing: the throttle is off"
-        yield Line(f"held back by {why or 'nothing'}")
+        off = self._throttle.get("enabled") is False
+        yield Line(f"limit {'the throttle is off' if off else why or 'none'}")
 
     def images(self, most: int | None) -> list[Line]:
         header = ["IMAGE", "STATE", ">DONE", ">PEERS", ">DOWN", ">UP", ">ETA", "LIMITED BY"]
@@ -102,7 +101,7 @@ class _Draw:
                 line_rate(number(row, "rate_down")),
                 line_rate(number(row, "rate_up")),
                 about(number(row, "eta")) if row.get("eta") is not None else "-",
-                word(row, "limited_by", "-"),
+                word(row, "limited_by", "-").removeprefix("the throttle: "),
             ]
             for row in sorted(rows(self._answer, "images"), key=_liveliest)
         ]

@@ -47,7 +47,7 @@ def not_limiting(budget: Budget, load: Load, way: str, moving: float, held: Sequ
     settings = {hold.setting for hold in held}
     kinds = {hold.kind for hold in held}
     found = []
-    if load.cpu is not None and "cpu" not in kinds and "throttle.cpu" not in settings:
+    if load.cpu is not None and load.cpu.busy < FULL and "cpu" not in kinds and "throttle.cpu" not in settings:
         found.append(("CPU", f"{load.cpu.busy:.0%} busy"))
     if load.memory is not None and not settings & {"throttle.memory", "throttle.pressure_memory"}:
         found.append(("memory", f"{size(load.memory.available)} left"))
@@ -83,6 +83,6 @@ def _strained(load: Load) -> Iterator[Hold]:
     if cpu is not None and cpu.own * len(cpu.cores) >= FULL:
         yield Hold("cpu", f"dfedge itself keeps a core busy ({cpu.own:.0%} of {len(cpu.cores)} cores)")
     elif cpu is not None and cpu.busy >= FULL:
-        yield Hold("cpu", f"the CPU is {cpu.busy:.0%} busy ({cpu.own:.0%} of it by dfedge)")
+        yield Hold("cpu", f"the CPU is {cpu.busy:.0%} busy, {cpu.own:.0%} by dfedge")
     if disk is not None and disk.busy >= FULL:
         yield Hold("disk", f"the disk is {disk.busy:.0%} busy")

@@ -11,7 +11,7 @@ from dfedge.core.swarm.phase import Membership
 from dfedge.core.units import full_digest
 from dfedge.node.controlframe import Document
 from dfedge.node.throttleview import load_numbers, standing
-from dfedge.node.whyview import moving, reasons, way_of
+from dfedge.node.whyview import moves, moving, reasons, way_of
 from dfedge.transfer.drive import Drive
 from dfedge.transfer.peers import Peer
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def top(node: "Node", view: "View") -> Document:
     """All of it. Rates in bytes/s."""
-    drives = [drive for drive in node.swarms.drives() if way_of(drive) == "down" or drive.is_wanted]
+    drives = [drive for drive in node.swarms.drives() if moves(drive)]
     shared = {way: _shared(drives, way) for way in ("down", "up")}
     return {
         "node": {"id": node.trust.own_id, "name": node.trust.own.name},

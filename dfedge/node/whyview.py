@@ -18,6 +18,11 @@ def way_of(drive: Drive) -> str:
     return "up" if drive.swarm.complete else "down"
 
 
+def moves(drive: Drive) -> bool:
+    """Whether bytes of it are still wanted, here or by a peer."""
+    return not drive.swarm.complete or drive.is_wanted
+
+
 def moving(node: "Node", way: str) -> float:
     """What this node moves that way, in bytes/s of payload."""
     if way == "down":
@@ -28,7 +33,7 @@ def moving(node: "Node", way: str) -> float:
 def reasons(node: "Node", view: "View", drive: Drive) -> list[Document]:
     """What holds the image back: this host's reasons first, then the pieces', then the peers'."""
     way = way_of(drive)
-    host = _held(node, way) if way == "down" or drive.is_wanted else []
+    host = _held(node, way) if moves(drive) else []
     found = [_reason(node, hold, line_of(node.throttle.budget, way)) for hold in host]
     found += [
         {"reason": view.named(reason), "share": round(share, 4), "kind": "pieces"}
@@ -43,7 +48,7 @@ def why(node: "Node", view: "View", drive: Drive) -> Document:
     """All there is to say of one image."""
     manifest, way = drive.store.manifest, way_of(drive)
     budget, load, rate = node.throttle.budget, node.throttle.load, moving(node, way)
-    idle = not_limiting(budget, load, way, rate, _held(node, way))
+    idle = not_limiting(budget, load, way, rate, _held(node, way)) if moves(drive) else []
     line = line_of(budget, way)
     return {
         "image": full_digest(drive.image),
