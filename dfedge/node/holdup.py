@@ -9,7 +9,7 @@ from dfedge.core.units import line_rate, size
 from dfedge.throttle.controller import Budget, Limit
 from dfedge.throttle.load import Load
 
-NEAR: Final = 0.7  # of a limit, from which on it counts as the one that holds: rates swing, and caps count headers
+NEAR: Final = 0.5  # of a limit, from which on it counts as one that holds: small rates swing much, caps count headers
 KNOWN: Final = 1.05  # times the limit that the line must have carried, or we don't know what the limit costs
 FULL: Final = 0.9  # of a core or of the disk's time, from which on there is no more of it
 
@@ -36,7 +36,7 @@ def holds(budget: Budget, load: Load, way: str, moving: float) -> list[Hold]:
     line = line_of(budget, way)
     limits = sorted((limit for limit in _limits(budget, way) if _holds(limit, moving)), key=lambda limit: limit.rate)
     found = [
-        Hold("throttle", f"the throttle: {limit.reason}", limit.setting, limit.rate, _cost(limit, line))
+        Hold("throttle", f"the throttle: {limit.reason}", limit.setting, limit.rate, _cost(limit, line, moving))
         for limit in limits
     ]
     return found + (list(_strained(load)) if moving else [])
@@ -73,8 +73,9 @@ def _holds(limit: Limit, moving: float) -> bool:
     return moving >= NEAR * limit.rate
 
 
-def _cost(limit: Limit, line: float | None) -> float | None:
-    return line - limit.rate if line is not None and line > KNOWN * limit.rate else None
+def _cost(limit: Limit, line: float | None, moving: float) -> float | None:
+    left = max(limit.rate, moving)  # a window swings: for a moment it may be less than what moves
+    return line - left if line is not None and line > KNOWN * left else None
 
 
 def _strained(load: Load) -> Iterator[Hold]:

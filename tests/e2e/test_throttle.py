@@ -48,6 +48,25 @@ def test_a_paused_node_moves_nothing_and_goes_on_when_it_is_resumed(pair: tuple[
     assert fetch.returncode == 0, (out[-500:], err[-500:])
 
 
+def test_a_cap_is_what_why_blames_and_top_shows_it_while_it_holds(pair: tuple[Board, Board]) -> None:
+    seed, board = pair
+    fetch = board.popen(["get", "image:1", "--json"], -1, -1)
+    until(lambda: board.ask("top", "--once")["rate_down"] > 350_000, "the fetch to be as fast as it may")
+    (image,) = board.ask("why", "image:1")["images"]
+    first = image["reasons"][0]
+    assert (first["setting"], first["value"]) == ("throttle.max_down", 500_000)
+    assert first["source"] == f"{board.fleet.settings}:2"
+    assert f"try: raise throttle.max_down, now 4.0 Mbit/s ({first['source']})" in board.run("why").stdout
+    (row,) = board.ask("top", "--once")["images"]
+    assert (row["state"], row["peers_open"]) == ("fetching", 1)
+    assert "cap of 4.0 Mbit/s down" in row["limited_by"], row
+    assert seed.ask("top", "--once")["images"][0]["state"] == "seeding"
+    shown = board.run("top", "--once").stdout
+    assert "limit cap of 4.0 Mbit/s down (throttle.max_down)" in shown and "image:1  fetching" in shown
+    _, err = fetch.communicate(timeout=60)
+    assert fetch.returncode == 0, err[-500:]
+
+
 def test_a_cap_in_the_file_holds_a_second_after_sighup_and_a_wrong_one_changes_nothing(
     pair: tuple[Board, Board],
 ) -> None:

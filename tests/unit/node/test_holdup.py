@@ -47,6 +47,12 @@ def test_what_a_limit_costs_is_not_invented_where_the_line_never_carried_more() 
     assert line_of(Budget(), "down") is None
 
 
+def test_a_window_that_swings_costs_no_more_than_what_is_missing_of_the_line() -> None:
+    window = Limit(4_000_000, "the path to kiosk-07 queues 15 ms", "throttle.profile")
+    (hold,) = holds(budget(window), COMFORT, "down", 9_500_000)
+    assert hold.cost == LINE - 9_500_000
+
+
 def test_a_pause_holds_back_what_does_not_move() -> None:
     (hold,) = holds(budget(Limit(0.0, "paused: by command", "throttle.hold_file")), COMFORT, "down", 0.0)
     assert (hold.reason, hold.cost) == ("the throttle: paused: by command", LINE)
