@@ -135,6 +135,12 @@ def _why() -> Command:
     return why
 
 
+def _top() -> Command:
+    from dfedge.cli import top
+
+    return top
+
+
 def _throttle() -> Command:
     from dfedge.cli import throttle
 
@@ -177,6 +183,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "status": Entry("say how this node is", _status),
     "where": Entry("list who holds which share of an image", _where),
     "why": Entry("say what limits a transfer", _why),
+    "top": Entry("watch transfers, peers, budget and host", _top),
     "throttle": Entry("show, pause or resume what may be moved", _throttle),
     "config": Entry("show or check the settings", _config),
     "doctor": Entry("find what is wrong with this node", _doctor),

@@ -11,7 +11,7 @@ from dfedge.cli.reach import config_of
 from dfedge.core.errors import UsageError
 from dfedge.core.units import duration, line_rate, size
 from dfedge.node.config import CONFIG_FILE, SETTINGS, Config, find, load
-from dfedge.node.kind import CAP, CAP_OR_SHARE, PERCENT, SIZE
+from dfedge.node.kind import CAP, CAP_OR_SHARE, PERCENT, RATE, SIZE
 from dfedge.node.sense import doubts
 
 EXAMPLE: Final = "dfedge config show"
@@ -34,7 +34,7 @@ def _show(args: Namespace, out: Output) -> int:
     config = config_of(args)
     values = {**_folders(config), **config.values}
     settings = {key: {"value": _plain(value), "source": config.sources[key]} for key, value in values.items()}
-    rows = [[key, _shown(key, value), config.sources[key]] for key, value in values.items()]
+    rows = [[key, shown(key, value), config.sources[key]] for key, value in values.items()]
     if out.verbose:
         rows = [[*row, SETTINGS[row[0]].doc if row[0] in SETTINGS else ""] for row in rows]
         out.answer({"settings": settings}, out.table(["SETTING", "VALUE", "SOURCE", "MEANING"], rows))
@@ -58,14 +58,15 @@ def _plain(value: object) -> object:
             return value
 
 
-def _shown(key: str, value: object) -> str:
+def shown(key: str, value: object) -> str:
+    """A value as people write it."""
     kind = SETTINGS[key].kind if key in SETTINGS else None
     match value:
         case int() if kind is SIZE:
             return size(value)
         case int() if kind is PERCENT:
             return f"{value} %"
-        case int() if kind in (CAP, CAP_OR_SHARE):
+        case int() if kind in (RATE, CAP, CAP_OR_SHARE):
             return line_rate(value)
         case float():
             return duration(value)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TextIO
 
+from dfedge.cli.table import table
 from dfedge.core.errors import DfedgeError
 
 SCHEMA: Final = 1  # fields are only ever added
@@ -47,7 +48,23 @@ class Output:
         self._stderr = stderr or sys.stderr
         self._now = now
         self.terminal = self._stderr.isatty() and environ.get("TERM", "") not in ("", "dumb")
-        self._colour = self._stdout.isatty() and not environ.get("NO_COLOR") and environ.get("TERM", "dumb") != "dumb"
+        self.screen = self._stdout.isatty() and environ.get("TERM", "") not in ("", "dumb")  # it can be drawn anew
+        self._colour = self.screen and not environ.get("NO_COLOR")
+
+    @property
+    def stdout(self) -> TextIO:
+        """Where answers go."""
+        return self._stdout
+
+    @property
+    def columns(self) -> int | None:
+        """How wide a line of an answer may be; None: no terminal shows it."""
+        return shutil.get_terminal_size().columns if self._stdout.isatty() else None
+
+    @property
+    def ascii(self) -> bool:
+        """Whether an answer may hold no other characters."""
+        return "utf" not in (self._stdout.encoding or "utf-8").lower()
 
     @property
     def stderr(self) -> TextIO:
@@ -119,22 +136,8 @@ class Output:
 
         On a terminal the last columns are dropped until it fits; it never wraps.
         """
-        titles = [title.removeprefix(">") for title in header]
-        widths = [max(len(cell) for cell in column) for column in zip(titles, *rows, strict=True)]
-        count = len(widths)
-        if self._stdout.isatty():
-            room = shutil.get_terminal_size().columns
-            while count > 1 and sum(widths[:count]) + 2 * (count - 1) > room:
-                count -= 1
-        lines = []
-        for row in [titles, *rows]:
-            cells = [
-                cell.rjust(width) if title.startswith(">") else cell.ljust(width)
-                for cell, width, title in zip(row, widths, header, strict=True)
-            ]
-            lines.append("  ".join(cells[:count]).rstrip())
-        lines[0] = self.bold(lines[0])
-        return "\n".join(lines)
+        first, *rest = table(header, rows, self.columns)
+        return "\n".join([self.bold(first), *rest])
 
 
 def _line(document: Document) -> str:

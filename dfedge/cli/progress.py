@@ -136,7 +136,7 @@ class Bar:
         rate = number(event, "rate")
         facts = [f"{100 * done // total:3d} %", f"{size(done)} of {size(total)}", line_rate(rate)]
         if "eta" in event and event["eta"] is not None:
-            facts.append(_about(number(event, "eta")))
+            facts.append(about(number(event, "eta")))
         for _ in facts:
             line.add_column(no_wrap=True)
         line.add_row(self._label, ProgressBar(total=total, completed=done), *facts)
@@ -175,7 +175,7 @@ def _peers(event: Event) -> str:
     return f"peers {len(peers)}: {'  '.join(shares) or 'none yet'}{more}{held}"
 
 
-def _about(seconds: float) -> str:
+def about(seconds: float) -> str:
     """An ETA is never exact: `~40 s`, `~3 min`, `~2 h`."""
     if seconds < 90:
         return f"~{max(1, round(seconds)) if seconds < 10 else round(seconds, -1):.0f} s"

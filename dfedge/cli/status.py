@@ -3,6 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from typing import Final
 
+from dfedge.cli import budget
 from dfedge.cli.field import counted, image_label, number, part, rows, whole, word, words
 from dfedge.cli.output import Output
 from dfedge.cli.reach import config_of, running_agent
@@ -52,7 +53,7 @@ def _text(answer: dict[str, object], out: Output) -> str:
     lines.append(f"  network   {network}")
     throttle = part(answer, "throttle")
     if throttle:
-        lines.append(f"  throttle  {_throttle(throttle)}")
+        lines.append(f"  throttle  {budget.standing(throttle)}{budget.resume(throttle)}")
     lines += [f"  rot       {_rot(damage)}" for damage in rows(answer, "rot") if damage.get("repaired")]
     lines += [f"  ! {warning}" for warning in words(answer, "warnings")]
     if degraded:
@@ -66,15 +67,3 @@ def _rot(damage: dict[str, object]) -> str:
     peers = ", ".join(words(damage, "repaired_from"))
     what = f"{counted(pieces, 'piece')} of {image_label(damage)} ({files}), found {word(damage, 'found')}"
     return f"{what}, repaired {word(damage, 'repaired')}{f' from {peers}' if peers else ''}"
-
-
-def _throttle(throttle: dict[str, object]) -> str:
-    if throttle.get("enabled") is False:
-        return "off"
-    limits = [
-        f"{word_} {line_rate(number(throttle, key))}"
-        for word_, key in (("up", "budget_up"), ("down", "budget_down"))
-        if number(throttle, key)
-    ]
-    reason = word(throttle, "reason")
-    return ", ".join([*limits, *([reason] if reason else [])]) or "no limit"

@@ -4,11 +4,12 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from typing import Final
 
+from dfedge.cli import budget
 from dfedge.cli.argument import add_dry_run, seconds
 from dfedge.cli.field import number, part, rows, word, words
 from dfedge.cli.output import Output
 from dfedge.cli.reach import config_of, running_agent
-from dfedge.core.units import duration, line_rate, size
+from dfedge.core.units import size
 
 EXAMPLE: Final = "dfedge throttle pause 2h"
 
@@ -38,31 +39,25 @@ def run(args: Namespace, out: Output) -> int:
 
 def _paused(answer: dict[str, object], *, dry_run: bool) -> str:
     would = "would be " if dry_run else ""
-    if not word(answer, "paused"):
-        return f"{would}not paused"
-    left = answer.get("pause_left")
-    lasts = f" for {duration(number(answer, 'pause_left'))}" if left is not None else ""
-    return f"{would}paused{lasts}: {word(answer, 'paused')}"
+    return f"{would}{budget.paused(answer) or 'not paused'}"
 
 
 def _shown(answer: dict[str, object]) -> str:
     policy = part(answer, "policy")
     lines = [f"throttle  {'on' if answer.get('enabled') else 'off'}, profile {word(policy, 'profile')}"]
     if word(answer, "paused"):
-        lines.append(f"  {_paused(answer, dry_run=False)}      try: dfedge throttle resume")
-    lines.append(
-        f"  now     up {_rate(answer, 'budget_up')}, down {_rate(answer, 'budget_down')}: {word(answer, 'reason')}"
-    )
+        lines.append(f"  {budget.paused(answer)}{budget.resume(answer)}")
+    lines.append(f"  now     {budget.ways(answer)}: {word(answer, 'reason')}")
     for limit in rows(answer, "limits"):
         setting = f"   ({word(limit, 'setting')})" if word(limit, "setting") else ""
-        lines.append(f"  {word(limit, 'way'):<6}  {_rate(limit, 'rate')}: {word(limit, 'reason')}{setting}")
+        lines.append(f"  {word(limit, 'way'):<6}  {budget.most(limit, 'rate')}: {word(limit, 'reason')}{setting}")
     caps = [
-        f"{where}{way} {_rate(policy, key)}"
+        f"{where}{way} {budget.most(policy, key)}"
         for where, prefix in (("", "max"), ("LAN ", "lan_max"), ("uplink ", "uplink_max"))
         for way in ("up", "down")
         if policy.get(key := f"{prefix}_{way}") is not None
     ]
-    lines.append(f"  caps    {', '.join(caps) or 'none'}; floor {_rate(policy, 'floor')}")
+    lines.append(f"  caps    {', '.join(caps) or 'none'}; floor {budget.most(policy, 'floor')}")
     lines += [f"  window  {window}" for window in words(answer, "windows")]
     lines += _spent(part(answer, "uplink"))
     lines += [f"  {row['source']:<14} {row['value']}" for row in rows(answer, "sources")]
@@ -79,7 +74,3 @@ def _spent(uplink: Mapping[str, object]) -> list[str]:
         if uplink.get(f"most_{name}") is not None
     ]
     return [f"  uplink  {', '.join(told)}"] if told else []
-
-
-def _rate(answer: dict[str, object], key: str) -> str:
-    return "no limit" if answer.get(key) is None else line_rate(number(answer, key))

@@ -4,6 +4,7 @@ from argparse import ArgumentParser, Namespace
 from typing import Final
 
 from dfedge.cli.argument import add_ref
+from dfedge.cli.config import shown
 from dfedge.cli.field import image_label, number, rows, whole, word
 from dfedge.cli.output import Output
 from dfedge.cli.reach import config_of, running_agent
@@ -35,12 +36,37 @@ def _lines(image: dict[str, object]) -> list[str]:
         head += f" is at {100 * done // total} %"
     if number(image, "rate"):
         head += f", {line_rate(number(image, 'rate'))}"
+    if number(image, "line"):
+        way = " up" if word(image, "way") == "up" else ""
+        head += f". The line could do about {line_rate(number(image, 'line'))}{way}."
     lines = [head]
     reasons = rows(image, "reasons")
     for index, reason in enumerate(reasons, 1):
         who = f"{word(reason, 'peer')}: " if word(reason, "peer") else ""
-        share = f"  {100 * number(reason, 'share'):.0f} % of the time" if number(reason, "share") else ""
-        lines.append(f"  {index}. {who}{word(reason, 'reason')}{share}")
+        lines.append(f"  {index}. {who}{word(reason, 'reason')}{_cost(reason)}")
     if not reasons:
         lines.append("  nothing holds it back")
+    idle = [f"{word(each, 'what')} ({word(each, 'value')})" for each in rows(image, "not_limiting")]
+    if idle:
+        lines.append(f"  not limiting: {', '.join(idle)}")
+    advice = next(filter(None, map(_advice, reasons)), "")
+    if advice:
+        lines.append(f"  try: {advice}")
     return lines
+
+
+def _cost(reason: dict[str, object]) -> str:
+    """What it takes: of the line where that is known, else of the pieces."""
+    if number(reason, "cost"):
+        return f"   -{line_rate(number(reason, 'cost'))} ({100 * number(reason, 'cost_share'):.0f} % of the line)"
+    if number(reason, "share") and word(reason, "kind") != "throttle":
+        return f"   {100 * number(reason, 'share'):.0f} % of the missing pieces"
+    return ""
+
+
+def _advice(reason: dict[str, object]) -> str:
+    """What to change, and what it is now: `raise throttle.max_down, now 20 Mbit/s (dfedge.toml:14)`."""
+    setting, value, source = word(reason, "setting"), reason.get("value"), word(reason, "source")
+    if value is None or not word(reason, "try"):
+        return word(reason, "try")
+    return f"{word(reason, 'try')}, now {shown(setting, value)} ({source})"

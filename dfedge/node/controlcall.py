@@ -60,6 +60,7 @@ class Connection:
         sock.setblocking(False)
         self._sending = anyio.Lock()
         self._running = False
+        self._verb = ""  # the last one
         self._asked = False
         self._answer: tuple[Document, list[int]] | None = None
         self._answered = anyio.Event()
@@ -112,7 +113,8 @@ class Connection:
                     os.close(fd)
 
     async def _run_verb(self, handlers: Mapping[str, Handler], verb: str, call: Call) -> None:
-        log.info("control verb=%s pid=%d uid=%d", verb, self.pid, self.uid)
+        again, self._verb = verb == self._verb, verb  # one who watches asks each second
+        log.log(logging.DEBUG if again else logging.INFO, "control verb=%s pid=%d uid=%d", verb, self.pid, self.uid)
         reply: Document
         try:
             handler = handlers.get(verb)

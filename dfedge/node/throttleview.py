@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from dfedge.core.errors import Refused, UsageError
 from dfedge.core.units import size
 from dfedge.node.control import Call, Handler
 from dfedge.node.controlframe import Document
+from dfedge.throttle.controller import Budget
 from dfedge.throttle.load import Load
 from dfedge.throttle.policy import Caps, Policy
 
@@ -54,7 +56,9 @@ def standing(node: "Node") -> Document:
         "budget_up": _rate(throttle.budget.up.rate),
         "budget_down": _rate(throttle.budget.down.rate),
         "reason": throttle.budget.reason if enabled else "off",
+        "setting": _setting(throttle.budget) if enabled else "throttle.enabled",
         "paused": throttle.budget.paused or None,
+        "paused_by": _paused_by(node),
         "pause_left": None if left is None or left == math.inf else round(left, 1),
     }
 
@@ -75,6 +79,7 @@ def _details(node: "Node") -> Document:
             }
             for way, limit in throttle.budget.limits
         ],
+        "load": load_numbers(throttle.load),
         "sources": [{"source": source, "value": value} for source, value in _sources(throttle.load)],
         "missing": throttle.missing,
     }
@@ -84,6 +89,39 @@ def _uplink(node: "Node") -> Document:
     """Bytes beyond the LAN: spent, and the most."""
     used, most = node.steering.used, node.steering.orders.uplink
     return {"day": used.in_day, "most_day": most.day, "month": used.in_month, "most_month": most.month}
+
+
+def load_numbers(load: Load) -> Document:
+    """What the host is doing, for programs: shares from 0 to 1, bytes, bytes/s; what it does not tell is left out."""
+    told: Document = {}
+    if load.cpu is not None:
+        cpu = {"own": load.cpu.own, "others": load.cpu.others, "steal": load.cpu.steal, "busy": load.cpu.busy}
+        told["cpu"] = {**{key: round(share, 4) for key, share in cpu.items()}, "cores": len(load.cpu.cores)}
+    if load.memory is not None:
+        told["memory"] = asdict(load.memory)
+    if load.disk is not None:
+        told["disk"] = {key: round(value, 4) for key, value in asdict(load.disk).items()}
+    if load.celsius is not None:
+        told["celsius"] = load.celsius
+    if load.battery is not None:
+        told["battery"] = asdict(load.battery)
+    if load.pressure:
+        told["pressure"] = {name: asdict(pressure) for name, pressure in load.pressure.items()}
+    return told
+
+
+def _setting(budget: Budget) -> str:
+    """The one that would change the one reason."""
+    return next((each.setting for each in (budget.down, budget.up) if each.reason == budget.reason), "")
+
+
+def _paused_by(node: "Node") -> str | None:
+    """`command`, or the setting that did it; null: nothing did."""
+    if not node.throttle.budget.paused:
+        return None
+    if node.steering.pause_left_s is not None:
+        return "command"
+    return node.throttle.policy.paused_by or "throttle.battery_action"
 
 
 def _policy(policy: Policy) -> Document:

@@ -20,6 +20,7 @@ from dfedge.node.bundleverbs import bundle_handlers
 from dfedge.node.control import Call, Handler
 from dfedge.node.controlframe import Document
 from dfedge.node.throttleview import throttle_handlers
+from dfedge.node.topview import top
 from dfedge.node.view import View, image_row
 from dfedge.store.catalogue import StoredImage
 from dfedge.store.eviction import total
@@ -38,6 +39,7 @@ def handlers(node: "Node", view: View) -> Mapping[str, Handler]:
         "peers": verbs.peers,
         "where": verbs.where,
         "why": verbs.why,
+        "top": verbs.top,
         "ls": verbs.ls,
         "rm": verbs.rm,
         "pin": verbs.pin,
@@ -87,6 +89,9 @@ class _Verbs:
         if ref is not None and not document["images"]:
             self._one(ref)  # unknown is an error, complete and quiet is not
         return document
+
+    async def top(self, _params: Document, _call: Call) -> Document:
+        return top(self._node, self._view)
 
     # The store
 

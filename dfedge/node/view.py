@@ -1,7 +1,6 @@
 """What a node says of itself: the documents of `status`, `peers`, `where`, `why` and `ls`."""
 
 import json
-import math
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -19,6 +18,7 @@ from dfedge.discovery.roster import View as Sighted
 from dfedge.jobs.mend import Damage
 from dfedge.node.controlframe import Document
 from dfedge.node.throttleview import standing
+from dfedge.node.whyview import moving, why
 from dfedge.store.catalogue import StoredImage
 from dfedge.transfer.drive import Drive
 from dfedge.transfer.gossip import Holding
@@ -48,8 +48,8 @@ class View:
             "images": len(node.store.images()),
             "peers": len(node.peers),
             "tasks": len(anyio.get_running_tasks()),
-            "rate_down": round(sum(peer.connection.asker.meter.rate for peer in node.peers)),
-            "rate_up": round(sum(peer.connection.line.meter.rate for peer in node.peers if peer.connection.line)),
+            "rate_down": round(moving(node, "down")),
+            "rate_up": round(moving(node, "up")),
             "throttle": standing(node),
             "degraded": self.degraded(),
             "certificate_days": int((node.trust.own.ends - node.trust.now()) // 86400),
@@ -211,31 +211,8 @@ class View:
 
     def why(self, ref: Ref | None) -> Document:
         """What each transfer waits for."""
-        rows = [self._why(drive) for drive in self.drives() if _means(ref, drive)]
+        rows = [why(self._node, self, drive) for drive in self.drives() if _means(ref, drive)]
         return {"images": [row for row in rows if ref is not None or row["reasons"]]}
-
-    def _why(self, drive: Drive) -> Document:
-        manifest = drive.store.manifest
-        reasons = [
-            {"reason": self.named(reason), "share": round(share, 4)}
-            for reason, share in drive.swarm.held_back(time.monotonic())
-        ]
-        reasons += [{"reason": self.named(reason), "peer": self.name(peer)} for peer, reason in drive.snubs.items()]
-        down = self._node.throttle.budget.down
-        if down.rate < math.inf and not drive.swarm.complete:
-            held = {"reason": f"the throttle: {down.reason} ({down.setting})", "share": 1.0}
-            reasons.insert(0, held)
-        return {
-            "image": full_digest(drive.image),
-            "name": manifest.name,
-            "version": manifest.version,
-            "bytes_total": manifest.size,
-            "bytes_done": drive.held_bytes,
-            "rate": sum(member.connection.asker.meter.rate for member in drive.members)
-            if not drive.swarm.complete
-            else 0.0,
-            "reasons": reasons,
-        }
 
 
 def _damage(damage: Damage) -> Document:

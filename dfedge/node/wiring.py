@@ -94,6 +94,7 @@ class Node:
     """The rooms of one node, wired. Made by `run_agent`, which also ends them."""
 
     config: Config
+    settled: Config  # the one whose [throttle] holds: read again on SIGHUP
     store: Store
     trust: NodeTrust
     peers: Peers
@@ -121,6 +122,7 @@ class Node:
     def settle(self, config: Config) -> None:
         """Go by the [throttle] of other settings from now on."""
         if self.config.throttle.enabled:
+            self.settled = config
             self.steering.settings(config.throttle.orders)
 
 
@@ -166,6 +168,7 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
     fetcher = Fetcher(store, peers, swarms, resolver, time.monotonic)
     return Node(
         config=config,
+        settled=config,
         store=store,
         trust=trust,
         peers=peers,

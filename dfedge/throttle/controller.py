@@ -159,7 +159,7 @@ class Controller:
             limits=limits,
             workers=self._resources.workers,
             reason=tightest[nearest].reason,
-            write_pace=Limit(self._resources.disk_limit, pace.reason, pace.setting) if pace else Limit(),
+            write_pace=Limit(self._resources.disk_limit, pace.reason, f"throttle.{pace.setting}") if pace else Limit(),
             paused=policy.paused or self._dead(policy),
         )
 

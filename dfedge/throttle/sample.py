@@ -54,11 +54,12 @@ class Sampler:
         self._disk_before: _DiskTimes | None = None
         self._complained: set[str] = set()
         self._own_cgroup = _own_cgroup(root)
+        self._last: Load | None = None
 
     @property
     def missing(self) -> list[str]:
         """What this host does not tell."""
-        load = self.sample()
+        load = self._last or self.sample()  # shares are since the sample before: who only asks must not take one
         found: dict[str, object] = {"temperature": load.celsius, "battery": load.battery, "disk": self._disk}
         found |= {f"pressure {name}": load.pressure.get(name) for name in PRESSURES}
         return [name for name, value in found.items() if value is None]
@@ -86,7 +87,7 @@ class Sampler:
 
     def sample(self) -> Load:
         """Everything but the interfaces."""
-        return Load(
+        self._last = Load(
             cpu=self._try("cpu", self._cpu),
             memory=self._try("memory", _memory),
             disk=self._try("disk", self._disk_load),
@@ -94,6 +95,7 @@ class Sampler:
             battery=self._try("battery", _battery),
             pressure=self._pressures(),
         )
+        return self._last
 
     def _try(self, name: str, read: Callable[[], T | None]) -> T | None:
         try:

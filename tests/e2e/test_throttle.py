@@ -48,6 +48,30 @@ def test_a_paused_node_moves_nothing_and_goes_on_when_it_is_resumed(pair: tuple[
     assert fetch.returncode == 0, (out[-500:], err[-500:])
 
 
+def test_a_cap_is_what_why_blames_and_top_shows_it_while_it_holds(pair: tuple[Board, Board]) -> None:
+    seed, board = pair
+    assert board.process is not None
+    board.fleet.settings.write_text('[throttle]\nmax_down = "125 kB/s"\n')  # so slow that a busy machine reaches it
+    board.process.send_signal(signal.SIGHUP)
+    until(lambda: board.ask("status")["throttle"]["max_down"] == 125_000, "the cap to hold")
+    fetch = board.popen(["get", "image:1", "--json"], -1, -1)
+    source = f"{board.fleet.settings}:2"
+    try:
+        blamed = f"try: raise throttle.max_down, now 1.0 Mbit/s ({source})"
+        until(lambda: blamed in board.run("why").stdout, "the cap to be blamed")
+        reasons = board.ask("why", "image:1")["images"][0]["reasons"]
+        caps = [(each["value"], each["source"]) for each in reasons if each.get("setting") == "throttle.max_down"]
+        assert caps == [(125_000, source)]
+        (row,) = board.ask("top", "--once")["images"]
+        assert (row["state"], row["peers_open"]) == ("fetching", 1)
+        assert seed.ask("top", "--once")["images"][0]["state"] == "seeding"
+        shown = board.run("top", "--once").stdout
+        assert "limit cap of 1.0 Mbit/s down (throttle.max_down)" in shown and "image:1  fetching" in shown
+    finally:
+        fetch.kill()
+        fetch.communicate()
+
+
 def test_a_cap_in_the_file_holds_a_second_after_sighup_and_a_wrong_one_changes_nothing(
     pair: tuple[Board, Board],
 ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dfedge.cli import embedded
+from dfedge.cli.field import rows
 from dfedge.core.errors import NotFound
 from dfedge.node.control import Call, Handler, serve
 from dfedge.node.controlframe import Document
@@ -121,6 +122,67 @@ def test_gc_says_what_goes_why_and_what_is_short_even_so(dfedge: Any, agent: Sta
         "would free 1.0 MiB: kiosk:1.9\n  because 9 B is free\n  kiosk:1.9  1.0 MiB  not pinned, not in use\n"
     )
     assert ran.err == "dfedge: warning: gw:1 is pinned\n"
+
+
+CAP = {
+    "enabled": True, "budget_up": None, "budget_down": 2_500_000, "reason": "cap of 20 Mbit/s down",
+    "setting": "throttle.max_down", "paused": None, "paused_by": None, "pause_left": None,
+}  # fmt: skip
+PAUSE = {"budget_up": 0, "budget_down": 0, "reason": "paused: by command", "setting": "throttle.hold_file"}
+
+
+@pytest.mark.parametrize(
+    ("throttle", "said"),
+    [
+        (CAP, "up no limit, down 20 Mbit/s: cap of 20 Mbit/s down (throttle.max_down)"),
+        ({**CAP, "budget_down": None, "reason": "no limit", "setting": ""}, "no limit"),
+        ({**CAP, "enabled": False}, "off"),
+        (
+            {**CAP, **PAUSE, "paused": "by command, for a time", "paused_by": "command", "pause_left": 7200.0},
+            "paused for 2 h: by command, for a time      try: dfedge throttle resume",
+        ),
+        ({**CAP, **PAUSE, "paused": "/run/hold exists", "paused_by": "file"}, "paused: /run/hold exists"),
+    ],
+)
+def test_status_says_the_budget_and_the_one_reason(
+    dfedge: Any, agent: StartAgent, throttle: Document, said: str
+) -> None:
+    async def status(params: Document, call: Call) -> Document:
+        return {**ANSWERS["status"], "throttle": throttle}
+
+    agent({"status": status})
+    assert f"  throttle  {said}\n" in dfedge("status").out + "\n"
+
+
+def test_why_says_what_each_reason_costs_what_is_no_matter_and_what_to_change(dfedge: Any, agent: StartAgent) -> None:
+    cap = {
+        "reason": "the throttle: cap of 41 Mbit/s down", "share": 1.0, "kind": "throttle",
+        "cost": 6_625_000, "cost_share": 0.5638,
+        "setting": "throttle.max_down", "value": 5_125_000, "source": "/etc/dfedge/dfedge.toml:14",
+        "try": "raise throttle.max_down",
+    }  # fmt: skip
+    idle = [{"what": "CPU", "value": "31% busy"}, {"what": "temperature", "value": "57 °C"}]
+    image: Document = ANSWERS["why"]["images"][0]  # type: ignore[index]
+
+    async def why(params: Document, call: Call) -> Document:
+        told = {
+            **image,
+            "line": 11_750_000,
+            "way": "down",
+            "reasons": [cap, *rows(image, "reasons")],
+            "not_limiting": idle,
+        }
+        return {"images": [told]}
+
+    agent({"why": why})
+    assert dfedge("why", "gateway").out.splitlines() == [
+        "gateway:2.4.1 is at 58 %, 41 Mbit/s. The line could do about 94 Mbit/s.",
+        "  1. the throttle: cap of 41 Mbit/s down   -53 Mbit/s (56 % of the line)",
+        "  2. gw-31 does not serve us   25 % of the missing pieces",
+        "  3. gw-12: slow",
+        "  not limiting: CPU (31% busy), temperature (57 °C)",
+        "  try: raise throttle.max_down, now 41 Mbit/s (/etc/dfedge/dfedge.toml:14)",
+    ]
 
 
 def test_status_says_what_was_given_back(dfedge: Any, agent: StartAgent) -> None:
