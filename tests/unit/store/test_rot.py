@@ -1,13 +1,16 @@
 """Rot: what has rotted leaves the map of every image that has it, nothing else does, and the scrub finds it in time."""
 
 import ctypes
+import errno
 import os
 import platform
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from dfedge.core.errors import DfedgeError
 from dfedge.core.seams import ImageId
 from dfedge.store import rot
 from dfedge.store.idle import be_idle
@@ -247,3 +250,45 @@ async def test_slices_come_once_a_day_whatever_the_clock_does() -> None:
     assert first_wait(now - 400 * DAY, now, DAY) == SETTLE  # one slice, however long it was
     assert first_wait(now + 400 * DAY, now, DAY) == DAY / 4  # the clock went back, or never ran
     assert first_wait(now, now, DAY) == DAY / 4
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EROFS, errno.ENOSPC])
+@pytest.mark.parametrize("call", ["chmod", "rename", "fsync"])
+async def test_a_disk_that_refuses_to_take_a_rotten_file_back_serves_nothing_of_the_rot_and_is_asked_again(
+    open_store: OpenStore, state: Path, monkeypatch: pytest.MonkeyPatch, call: str, error: int
+) -> None:
+    store = open_store()
+    fw = firmware({"fw": noise(8 * PIECE)})
+    await fw.fetch(store)
+    _flip(_blob(state, fw), 3 * PIECE)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(error, os.strerror(error))
+
+    with monkeypatch.context() as broken:
+        if call == "fsync":
+            broken.setattr(rot, "sync_folder", refuse)
+        else:
+            broken.setattr(Path, call, refuse)
+        with suppress(DfedgeError):
+            await store.verify(fw.image)
+        assert 3 not in store.open_image(fw.image).holds
+        assert store.degraded
+    store = open_store()  # a restart knows no more than the disk, and finds it anew
+    await store.verify(None)
+    missing = list(store.open_image(fw.image).holds.missing())
+    assert missing == ([3] if call != "fsync" else list(range(8)))  # what no disk has confirmed is not counted on
+    await fw.fetch(store)
+    assert all(image.complete for image in store.images())
+    assert (await store.verify(None)).bad == ()
+
+
+async def test_of_a_rotten_file_that_somebody_removed_meanwhile_nothing_is_held(store: Store, state: Path) -> None:
+    first, second = await _two_that_share(store)
+    _blob(state, first).unlink()
+    await store.verify(None)
+    assert list(store.open_image(first.image).holds) == []
+    assert list(store.open_image(second.image).holds) == [0]
+    await first.fetch(store)
+    await second.fetch(store)
+    assert all(image.complete for image in store.images())
