@@ -62,7 +62,9 @@ class Pair:
     def begin(self) -> None:
         """Fetch, until `end`."""
         member = self._members[0]
-        self._get = self._lan.popen(0, [DFEDGE, "get", "image:1"], member.environment, stdout=subprocess.DEVNULL)
+        self._get = self._lan.popen(
+            0, [DFEDGE, "get", "image:1"], member.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
 
     def end(self) -> float:
         """Stop, forget the image; returns Mbit/s of what came."""
@@ -157,8 +159,7 @@ SITUATIONS: Final[Mapping[str, Callable[[Pair, Path], str]]] = {"busy": busy, "f
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/bench/host",
-        description="example: scripts/bench/host busy\n\n"
-        + "\n".join(f"{n}: {f.__doc__}" for n, f in SITUATIONS.items()),
+        description="example: scripts/bench/host busy\n\nbusy, or fsync: what such programs lose while dfedge fetches.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("situation", nargs="*", choices=[*SITUATIONS, []], metavar="SITUATION", help="none: all")
