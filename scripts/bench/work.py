@@ -91,7 +91,8 @@ def busy(pair: Pair, folder: Path) -> str:
             loop.wait()
     shares = [beside / alone for alone, beside in zip(off, on, strict=True)]
     lost = 1 - statistics.median(shares)
-    return f"busy   loops lose {lost:.1%} of their CPU time [{1 - max(shares):.1%} to {1 - min(shares):.1%}], {_rates(rates)}"
+    spread = f"{1 - max(shares):.1%} to {1 - min(shares):.1%}"
+    return f"busy   loops lose {lost:.1%} of their CPU time [{spread}], {_rates(rates)}"
 
 
 def fsync(pair: Pair, folder: Path) -> str:
