@@ -12,7 +12,7 @@ from dfedge.install import guard, system
 from dfedge.install.file import holds, leads_to, link, write
 from dfedge.install.place import ACCOUNT, Place
 from dfedge.install.proof import prove
-from dfedge.install.trial import Judge, settle, switch
+from dfedge.install.trial import Judge, forget_others, settle, switch
 from dfedge.install.unit import unit_text
 from dfedge.install.version import FILE, Version, alone, digest_of, linked, number_of, put
 
@@ -89,7 +89,7 @@ def update(place: Place, source: Path, judge: Judge, *, expected: str = "", pyth
         if old is not None and old.id == new.id:
             done.previous = linked(place.folder, guard.PREVIOUS)
             return done
-        proof(place, new, python)
+        _try(place, new, python, proof)
         done.judged = done.started = switch(place, new, judge)
         done.steps.append(f"lead {place.folder / guard.CURRENT} to {new.label}")
         if not done.judged:
@@ -109,7 +109,7 @@ def _install(
     here = new.file.is_file() and digest_of(new.file) == digest  # a rotten one is put there anew
     missing = old is None or old.id != new.id or not here
     steps.need(missing, f"put {new.label} into {new.file.parent}, and try its selftest",
-               lambda: proof(place, put(folder, source, expected or digest), python))  # fmt: skip
+               lambda: _try(place, put(folder, source, expected or digest), python, proof))  # fmt: skip
     if old is None:
         steps.need(True, f"lead {folder / guard.CURRENT} to it", lambda: switch(place, new, judge))
     guard_text = (pkgutil.get_data("dfedge.install", GUARD) or b"").decode()
@@ -126,6 +126,15 @@ def _install(
         steps.need(True, f"change from {old.label} to {new.label}", lambda: _switch(place, new, judge, done))
     _need_start(place, judge, steps, done, start=start, changed=changed and not done.judged)
     return done
+
+
+def _try(place: Place, version: Version, python: Path, proof: Prove) -> None:
+    """What fails does not stay."""
+    try:
+        proof(place, version, python)
+    except BaseException:
+        forget_others(place)
+        raise
 
 
 def _switch(place: Place, new: Version, judge: Judge, done: Done) -> None:

@@ -58,7 +58,7 @@ def _run(
         raise Refused(
             f"{version.label}: it does not work on this host: {wrong[:_TOLD] or f'exit code {process.returncode}'}; "
             "nothing was changed",
-            f"{' '.join(command[:3])} selftest",
+            f"{command[0]} -I FILE selftest",
         )
 
 

@@ -83,10 +83,12 @@ def switch(place: Place, new: Version, judge: Judge) -> bool:
         _back(place, judge)
         raise
     if wrong:
-        _back(place, judge)
-        _forget_others(place)
+        guard.go_back(folder)
+        forget_others(place)
+        still = judge.restarted()
+        now = f"{old.label} is back, and not healthy either: {still}" if still else f"{old.label} runs again"
         within = duration(judge.within_s)
-        raise Refused(f"{new.label}: not healthy within {within}: {wrong}; {old.label} runs again", "dfedge doctor")
+        raise Refused(f"{new.label}: not healthy within {within}: {wrong}; {now}", "journalctl -eu dfedge")
     _accept(place, new.id, old.id)
     return True
 
@@ -129,8 +131,8 @@ def _accept(place: Place, new: str, old: str) -> None:
     keep(place.folder, new, old)
 
 
-def _forget_others(place: Place) -> None:
-    """Remove the version that was refused: all but those that links lead to."""
+def forget_others(place: Place) -> None:
+    """Remove a version that was refused: all but those that links lead to."""
     kept = [linked(place.folder, link) for link in (guard.CURRENT, guard.PREVIOUS)]
     keep(place.folder, *(found.id for found in kept if found is not None))
 

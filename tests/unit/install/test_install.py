@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from host import names
 
 from dfedge.core.errors import Busy, Corrupt, Refused, TimedOut
 from dfedge.install import guard, proof
@@ -69,6 +70,7 @@ def test_what_fails_its_selftest_changes_nothing(place: Place, judge: Any, pyz: 
         update(place, pyz("2.0", selftest), judge, python=PYTHON)
     current = linked(place.folder, guard.CURRENT)
     assert current is not None and current.number == "1.0"
+    assert names(place) == ["1.0"]
 
 
 def test_a_selftest_that_hangs_is_ended(place: Place, judge: Any, pyz: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,13 @@ def test_a_sick_version_goes_and_the_one_before_runs_again(
     assert guard.read_trial(place.folder) is None
 
 
+def test_where_the_one_before_is_sick_too_it_says_so(place: Place, judge: Any, running: FakeSystem, pyz: Any) -> None:
+    running.sick |= {"1.0", "2.0"}
+    with pytest.raises(Refused, match=r"1\.0 .* is back, and not healthy either: no agent answers"):
+        update(place, pyz("2.0"), judge, python=PYTHON)
+    assert current(place) == "1.0"
+
+
 def test_ctrl_c_during_the_trial_goes_back(place: Place, judge: Any, running: FakeSystem, pyz: Any) -> None:
     running.sick.add("2.0")
 
@@ -136,6 +143,8 @@ def test_the_next_command_judges_what_was_left(
 ) -> None:
     on_trial(place, running, judge, pyz)
     running.running, running.state = "2.0", "activating" if sick else "active"  # what the child's restart did
+    link = place.folder / guard.CURRENT
+    os.utime(link, (link.lstat().st_atime, link.lstat().st_mtime - 10), follow_symlinks=False)
     with alone(place.folder):
         said = settle(place, judge)
     assert ("stays" in said, "back to 1.0" in said) == (not sick, sick)
