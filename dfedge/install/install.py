@@ -166,7 +166,8 @@ def _need_start(place: Place, judge: Judge, steps: _Steps, done: Done, *, start:
     if not place.is_here:
         return
     if not judge.system.runs:
-        done.notes.append("systemd does not run here, so nothing was started; to start by hand: dfedge agent")
+        own = "this user's systemd" if place.user else "systemd"
+        done.notes.append(f"{own} does not run here, so nothing was started; to start by hand: dfedge agent")
     elif not place.joined:
         done.notes.append(f"not started, as this host is no node yet: dfedge join DIR, then {by_hand}")
     elif not start:

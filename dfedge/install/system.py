@@ -47,7 +47,10 @@ class Systemd:
 
     @property
     def runs(self) -> bool:
-        return self._place.is_here and RUNS.is_dir() and shutil.which("systemctl") is not None
+        there = (
+            self._place.runtime.parent / "systemd/private" if self._place.user else RUNS
+        )  # a user's own comes with PAM
+        return self._place.is_here and there.exists() and shutil.which("systemctl") is not None
 
     def reload(self) -> None:
         self._ask("daemon-reload")
