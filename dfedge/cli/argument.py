@@ -1,5 +1,6 @@
 """What flags and words of a command may hold, read once, with the rule in the complaint."""
 
+import re
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from pathlib import Path
@@ -30,11 +31,18 @@ def _label(text: str) -> tuple[str, str]:
     return key, value
 
 
+def _sha256(text: str) -> str:
+    if not re.fullmatch(r"[0-9A-Fa-f]{64}", text):
+        raise ValueError(f'"{text}" is not a SHA-256 in hex; sha256sum prints one')
+    return text.lower()
+
+
 ref = telling(Ref.parse)
 image_name = telling(check_name)
 version = telling(check_version)
 seconds = telling(parse_duration)
 label = telling(_label)
+sha256 = telling(_sha256)
 
 
 def add_ref(parser: ArgumentParser, *, optional: bool = False) -> None:

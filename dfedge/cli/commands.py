@@ -165,6 +165,12 @@ def _selftest() -> Command:
     return selftest
 
 
+def _service() -> Command:
+    from dfedge.cli import service
+
+    return service
+
+
 COMMANDS: Final[Mapping[str, Entry]] = {
     "fleet": Entry("make a fleet, issue its nodes, revoke them", _fleet),
     "join": Entry("put an enrolment into this node", _join),
@@ -187,5 +193,6 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "throttle": Entry("show, pause or resume what may be moved", _throttle),
     "config": Entry("show or check the settings", _config),
     "doctor": Entry("find what is wrong with this node", _doctor),
+    "service": Entry("install, update or remove the agent as a service", _service),
     "selftest": Entry("find whether dfedge works on this machine", _selftest),
 }

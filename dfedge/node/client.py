@@ -50,9 +50,13 @@ class Client:
         self._place = place
 
     @classmethod
-    def connect(cls, runtime_dir: Path) -> "Client":
-        """Raises AgentDown when nobody listens, Refused when the folder or the socket is not to be trusted or used."""
+    def connect(cls, runtime_dir: Path, timeout_s: float | None = None) -> "Client":
+        """Raises AgentDown when nobody listens, Refused when the folder or the socket is not to be trusted or used.
+
+        With `timeout_s` each answer raises TimeoutError that takes longer.
+        """
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(timeout_s)
         try:
             folder = open_folder(runtime_dir)
             try:

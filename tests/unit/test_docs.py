@@ -72,7 +72,7 @@ def test_a_command_in_a_sentence_exists_with_its_flags(page: str, command: str) 
     if words[0] == "--version":
         return
     assert words[0] in COMMANDS
-    commands = [words[0], *words[1:2]] if words[0] in {"fleet", "config"} and words[1:] else words[:1]
+    commands = [words[0], *words[1:2]] if words[0] in {"fleet", "config", "service"} and words[1:] else words[:1]
     with redirect_stdout(io.StringIO()) as said, pytest.raises(SystemExit):
         parse([*commands, "--help"])
     shown = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", said.getvalue()))

@@ -14,7 +14,7 @@ _HELP = ("-h", "--help", "help")
 def main() -> int:
     """Make dfedge importable and run it; what only shows its version or help unpacks nothing."""
     archive, words = _archive(), sys.argv[1:]
-    file = os.path.abspath(archive.archive)  # noqa: PTH100 - pathlib is slow to load
+    file = os.path.realpath(archive.archive)  # of a link that an update moves, the file that is running
     if words == ["--version"]:
         version = archive.get_data("build").decode().partition("\n")[0]
         sys.stdout.write(f"dfedge {version.removeprefix('version ')}\n")

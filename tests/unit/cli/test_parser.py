@@ -14,6 +14,7 @@ from dfedge.cli.commands import COMMANDS
 from dfedge.cli.parser import Parser, build_parser, main_help, parse
 
 ALL = [*COMMANDS, "fleet init", "fleet enroll", "fleet list", "fleet revoke", "config show", "config check"]
+ALL += ["service install", "service update", "service status", "service uninstall"]
 
 
 def help_of(command: str) -> str:

@@ -1,0 +1,178 @@
+"""dfedge.pyz as a service of a real systemd: Debian booted in a container, which has no network but its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+REPOSITORY: Final = Path(__file__).parents[2]
+PATH: Final = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
+
+
+@dataclass(frozen=True)
+class Host:
+    """The booted container: its files, and its first process."""
+
+    root: Path
+    init: int
+
+    def command(self, *words: object) -> list[str]:
+        enter = ["nsenter", "--target", str(self.init), "--all", "env", "-i", f"PATH={PATH}", "HOME=/root"]
+        return [*enter, *map(str, words)]
+
+    def run(self, *words: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(self.command(*words), capture_output=True, text=True, check=False, timeout=300)
+
+    def service(self, *words: object) -> Any:
+        """The document of `dfedge service …`, which must go well."""
+        done = self.run("dfedge", "service", *words, "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    def wait(self, installed: str, seconds: float) -> None:
+        """Until this version is the installed one, and its agent is healthy."""
+        until = time.monotonic() + seconds
+        while True:
+            found = self.run("dfedge", "service", "status", "--json")
+            document = json.loads(found.stdout) if found.returncode == 0 else {}
+            if document.get("agent", {}).get("healthy") and document["installed"]["id"] == installed:
+                return
+            assert time.monotonic() < until, found.stdout + self.run("journalctl", "-u", "dfedge", "-n", 30).stdout
+            time.sleep(1)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    missing = [tool for tool in ("mmdebstrap", "systemd-nspawn", "nsenter") if shutil.which(tool) is None]
+    if missing or os.geteuid() != 0:
+        pytest.skip(f"needs root and {', '.join(missing) or 'nothing else'}")
+    folder = tmp_path_factory.mktemp("host")
+    root = folder / "root"
+    sources = Path("/etc/apt/sources.list.d/debian.sources").read_text(encoding="utf-8")
+    mirror = next(line.split()[1] for line in sources.splitlines() if line.startswith("URIs:"))
+    subprocess.run(
+        ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,python3",
+         "--aptopt=APT::Install-Recommends \"false\"", "bookworm", root, mirror],
+        check=True,
+    )  # fmt: skip
+    _put_files(root / "root")
+    command: list[str | Path] = [
+        "systemd-nspawn",
+        "--quiet",
+        "--directory",
+        root,
+        "--private-network",
+        "--register=no",
+        "--keep-unit",
+    ]
+    with (folder / "console").open("wb") as console:
+        nspawn = subprocess.Popen([*command, "--boot", "--console=pipe"], stdin=subprocess.DEVNULL, stdout=console)
+    try:
+        yield Host(root, _booted(nspawn))
+    finally:
+        nspawn.terminate()
+        nspawn.wait(60)
+
+
+def _put_files(home: Path) -> None:
+    """An enrolment, the fleet, the file as it is built, and others that are built from it."""
+    fleet = [sys.executable, "-m", "dfedge", "fleet"]
+    subprocess.run([*fleet, "init", home / "fleet"], check=True, cwd=REPOSITORY)
+    subprocess.run(
+        [*fleet, "enroll", "n1", "--out", home / "n1", "--fleet", home / "fleet"], check=True, cwd=REPOSITORY
+    )
+    build: list[str | Path] = [
+        REPOSITORY / "scripts/build-zipapp",
+        "--targets",
+        os.uname().machine,
+        "-o",
+        home / "dfedge.pyz",
+    ]
+    subprocess.run(build, check=True, env={**os.environ, "PYTHON": sys.executable})
+    other = {
+        "good": "# another file, the same program\n",
+        "broken": "import sys\nsys.exit('fail  nothing works')\n",
+        "crashes": "import sys\nif 'agent' in sys.argv: sys.exit(1)\n",
+        "hangs": "import sys, time\nif 'agent' in sys.argv: time.sleep(9999)\n",
+    }
+    with zipfile.ZipFile(home / "dfedge.pyz") as whole:
+        for name, head in other.items():
+            with zipfile.ZipFile(home / f"{name}.pyz", "w") as archive:
+                for member in whole.infolist():
+                    added = head.encode() if member.filename == "__main__.py" else b""
+                    archive.writestr(member, added + whole.read(member))
+
+
+def _booted(nspawn: "subprocess.Popen[bytes]") -> int:
+    """Wait for the container's systemd; its process as we see it."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        children = Path(f"/proc/{nspawn.pid}/task/{nspawn.pid}/children").read_text().split()
+        if children:
+            host = Host(Path(), int(children[0]))
+            if host.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded"):
+                return host.init
+        if nspawn.poll() is not None:
+            break
+        time.sleep(1)
+    pytest.skip("systemd does not boot in a container here")
+
+
+def test_installed_updated_and_never_without_an_agent(host: Host) -> None:
+    before = host.run("python3", "-I", "/root/dfedge.pyz", "service", "install")
+    assert "not started, as this host is no node yet" in before.stderr, before.stdout + before.stderr
+    assert host.run("dfedge", "join", "/root/n1").returncode == 0
+    first = host.service("install")
+    assert first["started"]
+    host.wait(first["id"], 60)
+    assert host.run("systemd-analyze", "security", "--threshold=20", "dfedge.service").returncode == 0
+
+    assert host.run("dfedge", "service", "update", "/root/broken.pyz").returncode == 1
+    refused = host.run("dfedge", "service", "update", "/root/crashes.pyz")
+    assert refused.returncode == 1
+    assert "not healthy within 1 min" in refused.stderr
+    assert "runs again" in refused.stderr
+    host.wait(first["id"], 5)
+
+    published = ("publish", "/root/good.pyz", "--name", "dfedge", "--version", "2", "--fleet", "/root/fleet")
+    assert host.run("dfedge", *published).returncode == 0
+    second = host.service("update", "dfedge:2")
+    assert second["judged"]
+    host.wait(second["id"], 5)
+
+    _kill_update(host, "/root/hangs.pyz")
+    host.wait(second["id"], 150)  # systemd waits 90 s for a start, then the guard goes back
+
+    assert host.service("status")["previous"]["id"] == first["id"]
+    assert host.run("dfedge", "service", "uninstall", "--purge", "--yes").returncode == 0
+    left = [path for folder in ("etc/systemd", "usr/local", "var/lib/dfedge") for path in _files(host.root / folder)]
+    assert not [path for path in left if "dfedge" in path.name]
+
+
+def _kill_update(host: Host, file: str) -> None:
+    """SIGKILL to the command, as soon as its version is on trial."""
+    entered = subprocess.Popen(host.command("dfedge", "service", "update", file), stderr=subprocess.DEVNULL)
+    trial = host.root / "usr/local/lib/dfedge/trial"
+    until = time.monotonic() + 60
+    while not trial.exists():
+        assert time.monotonic() < until and entered.poll() is None
+        time.sleep(0.1)
+    for child in Path(f"/proc/{entered.pid}/task/{entered.pid}/children").read_text().split():
+        os.kill(int(child), signal.SIGKILL)
+    entered.wait(30)
+    assert trial.exists()
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if not path.is_dir()] if folder.exists() else []
