@@ -13,7 +13,17 @@ import pytest
 from dfedge.cli.commands import COMMANDS
 from dfedge.cli.parser import Parser, build_parser, main_help, parse
 
-ALL = [*COMMANDS, "fleet init", "fleet enroll", "fleet list", "fleet revoke", "config show", "config check"]
+ALL = [
+    *COMMANDS,
+    "fleet init",
+    "fleet enroll",
+    "fleet list",
+    "fleet revoke",
+    "fleet deploy",
+    "fleet renew",
+    "config show",
+    "config check",
+]
 
 
 def help_of(command: str) -> str:
