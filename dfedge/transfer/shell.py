@@ -3,6 +3,7 @@
 Only here do the operator's own keys, agent, known_hosts and ~/.ssh/config apply. Host keys are always checked.
 """
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ def _default_known() -> Any:
 async def _options(way: Way, client: _Client) -> dict[str, Any]:
     """What differs from asyncssh's defaults, which are the operator's own settings."""
     options: dict[str, Any] = {
+        "config": (),  # ~/.ssh/config
         "client_factory": lambda: client,
         "port": way.port or (),
         "username": way.user or (),
@@ -180,7 +182,9 @@ def _told(way: Way, timeout: float, client: _Client | None = None) -> Iterator[N
     except (asyncssh.ConfigParseError, asyncssh.KeyImportError, ValueError) as error:
         raise Refused(f"{where}: ~/.ssh: {error}", way.ssh) from error
     except OSError as error:
-        raise NoPeers(f"{where}: {(error.strerror or str(error)).lower()}", way.ssh) from error
+        # asyncio's own text says which call failed, the number says why
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        raise NoPeers(f"{where}: {why.lower()}", way.ssh) from error
 
 
 def _known_as(way: Way) -> str:

@@ -1,0 +1,161 @@
+"""`fleet deploy` as an operator sees it: real OpenSSH servers, each host in a namespace, some not as they should be."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import lab
+import pytest
+import sshd
+from fleet import Board, Fleet
+from sshd import Host, Operator
+
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
+
+
+@dataclass
+class Site:
+    """The operator at node 0, with a fleet of its own, and hosts at the others."""
+
+    lan: lab.Lan
+    fleet: Fleet
+    board: Board
+    operator: Operator
+    hosts: list[Host]
+    pyz: Path
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        self.board.settings |= {"HOME": str(self.operator.home), "SSH_AUTH_SOCK": ""}
+        return self.board.run("fleet", *words, timeout=150)
+
+    def deploy(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return self.run("deploy", *words, "--file", str(self.pyz))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    if reason := sshd.unavailable():
+        pytest.skip(reason)
+    with lab.Lan("deploy", 4) as lan:
+        fleet = Fleet(tmp_path, lan)
+        operator = Operator(tmp_path, lan)
+        board = fleet.board("desk")
+        hosts = [Host(tmp_path / f"gw-{node}", lan, node) for node in (1, 2, 3)]
+        for host in hosts:
+            host.keys.write_text(operator.key)
+        operator.knows(*hosts)
+        try:
+            yield Site(lan, fleet, board, operator, hosts, sshd.one_file(tmp_path / "dfedge.pyz"))
+        finally:
+            fleet.stop()
+
+
+def test_three_hosts_one_refuses_the_key_one_has_an_old_python(site: Site) -> None:
+    one, locked, old = site.hosts
+    locked.keys.write_text("")
+    old.program("python3", "echo 3.9.2 64 glibc")
+    for host in site.hosts:
+        host.start()
+    site.board.start()
+
+    started = time.monotonic()
+    ran = site.deploy(*(host.address for host in site.hosts), "--label", "site=hall-2")
+    took = time.monotonic() - started
+    print(ran.stderr, ran.stdout, f"{took:.1f} s", sep="\n")  # noqa: T201 - what the documentation shows
+
+    assert ran.returncode == 1
+    assert took < 25
+    rows = {line.split()[0]: line for line in ran.stdout.splitlines()[1:]}
+    assert "gw-1  healthy" in rows[one.address] and rows[one.address].endswith("yes")
+    assert "failed" in rows[locked.address] and "lets none of your keys in" in rows[locked.address]
+    assert "failed" in rows[old.address] and "python3 there is 3.9.2" in rows[old.address]
+    assert f"try: ssh {locked.address}" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert (one.state / "node" / "node_key").stat().st_mode & 0o777 == 0o600
+    assert not list(site.fleet.operator.rglob("node_key"))  # the private key stays where it was made
+
+    # again: what is done stays as it is, what failed is made good
+    key = (one.state / "node" / "node_key").read_bytes()
+    locked.keys.write_text(site.operator.key)
+    old.program("python3", f'exec {sys.executable} "$@"')
+    again = site.deploy(*(host.address for host in site.hosts), "--json")
+    assert again.returncode == 0, again.stderr + again.stdout
+    lines = [json.loads(line) for line in again.stdout.splitlines()]
+    steps = {(line["host"], line["step"]): line["did"] for line in lines if line["type"] == "step"}
+    assert {steps[one.address, step] for step in ("file", "key", "join", "service")} == {"kept"}
+    assert {steps[old.address, step] for step in ("file", "key", "join", "service")} == {"done"}
+    assert [host["state"] for host in lines[-1]["hosts"]] == ["healthy"] * 3
+    assert [host["seen"] for host in lines[-1]["hosts"]] == [True] * 3
+    assert (one.state / "node" / "node_key").read_bytes() == key
+
+    listed = {row["name"]: row for row in json.loads(site.run("list", "--json").stdout)["nodes"]}
+    assert listed["gw-1"]["labels"] == {"site": "hall-2"}
+    assert listed["gw-1"]["agent"].startswith("dfedge ")
+    assert listed["gw-1"]["seen"] == 0
+
+    # renewal goes the same way
+    serial = listed["gw-1"]["serial"]
+    renewed = site.run("renew", "gw-1", "--days", "400")
+    assert renewed.returncode == 0, renewed.stderr
+    listed = {row["name"]: row for row in json.loads(site.run("list", "--json").stdout)["nodes"]}
+    assert listed["gw-1"]["serial"] == serial + 1
+    kept = (site.fleet.operator / "nodes" / "gw-1" / "node.record").read_bytes()
+    assert (one.state / "node" / "node.record").read_bytes() == kept
+    carried = site.run("renew", "desk")
+    assert carried.returncode == 1 and "--out DIR" in carried.stderr
+
+
+def test_a_dry_run_changes_nothing(site: Site) -> None:
+    host = site.hosts[0].start()
+    ran = site.deploy(host.address, "--dry-run")
+    assert ran.returncode == 0, ran.stderr
+    assert "would copy" in ran.stderr and "would" in ran.stdout
+    assert not host.state.exists()
+    assert not (site.fleet.operator / "nodes" / "gw-1").exists()
+    done = site.deploy(host.address)
+    assert done.returncode == 0, done.stderr
+    assert "nothing to do" in site.deploy(host.address, "--dry-run").stdout
+
+
+def test_a_host_key_that_is_unknown_or_changed_is_never_accepted(site: Site) -> None:
+    known, other = site.hosts[0], site.hosts[1]
+    site.operator.knows(known)
+    known.new_host_key()
+    known.start()
+    other.start()
+    (site.operator.ssh / "config").write_text("Host *\n  StrictHostKeyChecking no\n  UserKnownHostsFile none\n")
+    ran = site.deploy(known.address, other.address)
+    assert ran.returncode == 1
+    assert "unknown host key ssh-ed25519 SHA256:" in ran.stderr
+    (site.operator.ssh / "config").unlink()
+    ran = site.deploy(known.address, other.address)
+    assert ran.returncode == 1
+    assert f"{known.address}  failed   its host key is not the known one" in ran.stderr
+    assert f"ssh-keygen -R {known.address}" in ran.stderr
+    assert f"ssh-keyscan {other.address}" in ran.stderr
+    assert not known.state.exists() and not other.state.exists()
+
+
+def test_a_host_that_is_not_there_or_asks_for_a_password_of_sudo_says_so(site: Site) -> None:
+    host = site.hosts[0].start()
+    host.program("sudo", "echo 'sudo: a password is required' >&2; exit 1")
+    ran = site.deploy(f"root@{host.address}", site.hosts[1].address, "--become", "sudo")
+    assert ran.returncode == 1
+    assert "sudo asks for a password, and there is nobody to ask" in ran.stderr
+    assert "failed   connection refused" in ran.stderr
+    host.program("sudo", '[ "$1" = -n ] && shift; [ "$1" = -- ] && shift; exec "$@"')
+    ran = site.deploy(f"root@{host.address}", "--become", "sudo")
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_a_file_without_a_service_says_how_to_start_it(site: Site) -> None:
+    host = site.hosts[0].start()
+    sshd.one_file(site.pyz, service=False)
+    ran = site.deploy(f"kiosk-07={host.address}")
+    assert ran.returncode == 0, ran.stderr
+    assert "start it there: python3 -I /usr/local/lib/dfedge/deployed.pyz agent" in ran.stderr
+    assert "kiosk-07  joined" in ran.stdout
