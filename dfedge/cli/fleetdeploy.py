@@ -15,7 +15,7 @@ from dfedge.core.errors import AgentDown, DfedgeError, UsageError
 from dfedge.jobs.destination import Destination
 
 if TYPE_CHECKING:
-    from dfedge.jobs.deploy import Order, Outcome, Step
+    from dfedge.jobs.deployment import Order, Outcome, Step
     from dfedge.jobs.reach import Reach
     from dfedge.node.config import Config
 
@@ -64,7 +64,7 @@ def _parallel(text: str) -> int:
 
 def deploy(args: Namespace, out: Output) -> int:
     """Make nodes of them."""
-    from dfedge.jobs.deploy import Order
+    from dfedge.jobs.deployment import Order
     from dfedge.jobs.payload import Payload
     from dfedge.jobs.reach import Reach
 
@@ -80,7 +80,7 @@ def deploy(args: Namespace, out: Output) -> int:
 
 def renew(args: Namespace, out: Output) -> int:
     """Give them new certificates."""
-    from dfedge.jobs.deploy import Order
+    from dfedge.jobs.deployment import Order
     from dfedge.jobs.renew import carry, choose
 
     if bool(args.node) == (args.before is not None):

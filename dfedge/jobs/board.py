@@ -5,60 +5,20 @@ import inspect
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Final, Protocol
+from typing import Final
 
 from dfedge.core.errors import Corrupt, Refused
 from dfedge.jobs import farend
 from dfedge.jobs.destination import Destination
 from dfedge.jobs.payload import Payload
+from dfedge.jobs.probe import Facts, Ran, Shell, check_become, first_line, probe
 
-OLDEST_PYTHON: Final = (3, 11)
 NAME: Final = "deployed.pyz"  # `service install` has its own copies beside it
-_PROBE: Final = """
-echo uid $(id -u); echo user $(id -un); echo home "$HOME"; echo nodename $(uname -n); echo machine $(uname -m)
-command -v python3 >/dev/null || exit 0
-echo python $(python3 -c 'import sys, struct, platform
-print("%d.%d.%d" % sys.version_info[:3], struct.calcsize("P") * 8, platform.libc_ver()[0] or "other")' 2>&1)
-"""
-_PROBE_TIMEOUT: Final = 30.0  # seconds
 _SLOWEST: Final = 32 * 1024  # bytes/s; a copy that is slower is given up
 _DFEDGE_TIMEOUT: Final = 120.0  # seconds; the first start on a board unpacks 15 MB to an SD card
 _SERVICE_TIMEOUT: Final = 240.0  # seconds; it runs a selftest
 _MAX_RECORD: Final = 64 * 1024  # bytes
-
-
-class Ran(Protocol):
-    """How a command ended there."""
-
-    @property
-    def code(self) -> int: ...
-    @property
-    def out(self) -> bytes: ...
-    @property
-    def err(self) -> bytes: ...
-
-
-class Shell(Protocol):
-    """Runs commands on the host as the user who logged in."""
-
-    async def run(self, command: str, data: bytes = b"", timeout: float = 30.0) -> Ran:
-        """Run one in `sh`, with `data` as its input."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the host says of itself."""
-
-    uid: int
-    user: str
-    home: str
-    nodename: str
-    machine: str  # as in file names of wheels: a 32-bit Python makes a machine of 32 bits
-    python: tuple[int, ...]
-    libc: str
 
 
 class Board:
@@ -67,71 +27,23 @@ class Board:
     def __init__(self, shell: Shell, destination: Destination, become: str = "") -> None:
         self._shell = shell
         self.where = str(destination)
-        self._ssh = destination.ssh
+        self._to = destination
         self._become = become
         self._facts: Facts | None = None
 
     async def probe(self, machines: frozenset[str] = frozenset()) -> Facts:
         """Look at the host. Raises Refused where dfedge cannot run there, or we may not become root."""
         if self._become:
-            await self._check_become()
-        ran = await self._run(_PROBE, _PROBE_TIMEOUT)
-        said = dict(line.split(" ", 1) for line in ran.out.decode(errors="replace").splitlines() if " " in line)
-        version, *more = said.get("python", "").split(" ")
-        if not version:
-            raise Refused(
-                f"{self.where}: has no python3, dfedge needs 3.11 or newer", f"{self._ssh} apt-get install python3"
-            )
-        try:
-            python = tuple(int(part) for part in version.split("."))
-            uid, bits = int(said["uid"]), more[0] if more else "64"
-        except (ValueError, KeyError) as error:
-            raise Refused(
-                f"{self.where}: python3 there does not work: {said.get('python', '')[:120]}", f"{self._ssh} python3 -V"
-            ) from error
-        if python < OLDEST_PYTHON:
-            raise Refused(
-                f"{self.where}: python3 there is {version}, dfedge needs 3.11 or newer",
-                "install a newer Python there (Debian 12 has 3.11)",
-            )
-        machine = _machine(said.get("machine", "?"), bits)
-        libc = more[1] if len(more) > 1 else "other"
-        if machines and machine not in machines:
-            raise Refused(
-                f"{self.where}: is a {machine}, the file is for {', '.join(sorted(machines))}",
-                f"scripts/build-zipapp --targets {machine}",
-            )
-        if machines and libc != "glibc":
-            raise Refused(f"{self.where}: its C library is not glibc, which the file needs")
-        self._facts = Facts(
-            uid, said.get("user", ""), said.get("home", ""), said.get("nodename", ""), machine, python, libc
-        )
+            await check_become(self._shell, self._to, self._become)
+        self._facts = await probe(self._run, self._to, machines)
         return self._facts
-
-    async def _check_become(self) -> None:
-        ran = await self._shell.run(f"{self._become} -n true", timeout=_PROBE_TIMEOUT)
-        if ran.code:
-            why = (
-                "is not there"
-                if ran.code == 127
-                else "asks for a password, and there is nobody to ask"
-                if (b"password" in ran.err or b"terminal" in ran.err)
-                else f"refuses: {_first_line(ran.err)}"
-            )
-            raise Refused(
-                f"{self.where}: {self._become} {why}; let this user run it without one (NOPASSWD in /etc/sudoers.d), "
-                "or log in as root",
-                f"{self._ssh} -t {self._become} true",
-            )
 
     @property
     def path(self) -> str:
         """Where the file is, or will be, over there."""
         assert self._facts is not None, "probe first"
-        base = (
-            PurePosixPath("/usr/local/lib") if self._facts.uid == 0 else PurePosixPath(self._facts.home) / ".local/lib"
-        )
-        return str(base / "dfedge" / NAME)
+        base = "/usr/local/lib" if self._facts.uid == 0 else f"{self._facts.home}/.local/lib"
+        return str(PurePosixPath(base) / "dfedge" / NAME)
 
     async def has(self, payload: Payload) -> bool:
         """Whether the very file is there."""
@@ -149,13 +61,15 @@ class Board:
 
     async def key(self, *, dry_run: bool = False) -> Mapping[str, object]:
         """Let it make its node key, which stays there: `id`, `public` (a path there), `made`."""
-        return await self.dfedge("join", "--make-key", *(["--dry-run"] if dry_run else []))
+        words = ["join", "--make-key", *(["--dry-run"] if dry_run else [])]
+        ran = await self._far("dfedge", self.path, *words, check=False)
+        return self._answer(ran, "join --make-key")
 
     async def read(self, path: str) -> bytes:
         """A small file of the node; empty if there is none."""
         ran = await self._run(f"test ! -e {shlex.quote(path)} || head -c {_MAX_RECORD} {shlex.quote(path)}")
         if ran.code:
-            raise Refused(f"{self.where}: {_first_line(ran.err)}")
+            raise Refused(f"{self.where}: {first_line(ran.err)}")
         return ran.out
 
     async def join(self, enrolment: Mapping[str, bytes]) -> Mapping[str, object]:
@@ -172,6 +86,18 @@ class Board:
         assert self._facts is not None, "probe first"
         user = ["--user"] if self._facts.uid else []
         await self.dfedge("service", "install", *user, timeout=_SERVICE_TIMEOUT)
+
+    async def restart_service(self) -> bool:
+        """Start the service anew, so that its agent takes up new certificates; false where systemd runs none."""
+        assert self._facts is not None, "probe first"
+        systemctl = "systemctl --user" if self._facts.uid else "systemctl"
+        ran = await self._run(f"{systemctl} is-active -q dfedge && {systemctl} restart dfedge", _SERVICE_TIMEOUT)
+        return ran.code == 0
+
+    async def version(self) -> str:
+        """Which dfedge the file there is."""
+        ran = await self._run(self._command("--version"), _DFEDGE_TIMEOUT)
+        return ran.out.decode(errors="replace").strip().removeprefix("dfedge ")
 
     async def status(self) -> Mapping[str, object] | None:
         """How its agent is; None where none answers."""
@@ -196,7 +122,7 @@ class Board:
         if not isinstance(answer, dict):
             answer = {}
         if ran.code:
-            why = answer.get("error") if isinstance(answer.get("error"), str) else _first_line(ran.err)
+            why = answer.get("error") if isinstance(answer.get("error"), str) else first_line(ran.err)
             hint = answer.get("hint")
             raise Refused(f"{self.where}: dfedge {what} there: {why}"[:600], hint if isinstance(hint, str) else "")
         if not answer and lines:
@@ -209,7 +135,7 @@ class Board:
         start = f"import sys; exec(sys.stdin.buffer.read({len(program)}))"
         ran = await self._run(shlex.join(["python3", "-I", "-c", start, *words]), timeout, program + data)
         if ran.code and check:
-            raise Refused(f"{self.where}: {_first_line(ran.err)}")
+            raise Refused(f"{self.where}: {first_line(ran.err)}")
         return ran
 
     async def _run(self, script: str, timeout: float = 30.0, data: bytes = b"") -> Ran:
@@ -217,17 +143,3 @@ class Board:
         return await self._shell.run(
             shlex.join([self._become, "-n", "--", *shell] if self._become else shell), data, timeout
         )
-
-
-def _machine(machine: str, bits: str) -> str:
-    if bits == "32":
-        return {"aarch64": "armv7l", "armv8l": "armv7l", "x86_64": "i686"}.get(machine, machine)
-    return machine
-
-
-def _first_line(err: bytes) -> str:
-    """What a person wants to see of a program's complaint: dfedge's own line, or else the last one."""
-    lines = [line.strip() for line in err.decode(errors="replace").splitlines() if line.strip()]
-    ours = [line.removeprefix("dfedge: ") for line in lines if line.startswith("dfedge: ")]
-    text = ours[0] if ours else lines[-1] if lines else "it says nothing"
-    return "".join(character if character.isprintable() else "?" for character in text[:300])

@@ -2,8 +2,8 @@
 
 from contextlib import AbstractAsyncContextManager
 
-from dfedge.jobs.board import Shell
 from dfedge.jobs.destination import Destination
+from dfedge.jobs.probe import Shell
 from dfedge.transfer.shell import Way, open_shell
 
 

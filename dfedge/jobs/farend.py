@@ -12,10 +12,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 CHUNK: Final = 1024 * 1024  # bytes
-JOIN_TIMEOUT: Final = 110.0  # seconds; the operator's side waits 120 s
+CACHE: Final = "/var/cache/dfedge"  # of a service, in which its user may unpack
+TIMEOUT: Final = 110.0  # seconds; the operator's side waits 120 s
 
 
 def digest(path: str) -> str:
@@ -34,6 +35,7 @@ def receive(path: str, sha256: str, source: BinaryIO) -> None:
     operator out.
     """
     folder, name = os.path.split(path)
+    os.umask(0o022)  # a service's user has to get at it
     os.makedirs(folder, 0o755, exist_ok=True)  # noqa: PTH103
     beside = os.path.join(folder, f".{name}.part")  # noqa: PTH118
     descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -63,18 +65,52 @@ def join(pyz: str, source: BinaryIO) -> int:
     files = json.load(source)
     folder = tempfile.mkdtemp(prefix="dfedge-enrolment-")  # of us alone, and it holds no secret
     try:
+        uid = owner()[0]
         for name, data in files.items():
-            with open(os.path.join(folder, os.path.basename(name)), "xb") as file:  # noqa: PTH118, PTH119, PTH123
+            path = os.path.join(folder, os.path.basename(name))  # noqa: PTH118, PTH119
+            with open(path, "xb") as file:  # noqa: PTH123
                 file.write(base64.b64decode(data))
-        return subprocess.run(
-            [sys.executable, "-I", pyz, "--json", "join", folder], timeout=JOIN_TIMEOUT, check=False
-        ).returncode
+            os.chown(path, uid, -1)
+        os.chown(folder, uid, -1)
+        return dfedge(pyz, "join", folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def dfedge(pyz: str, *words: str) -> int:
+    """Run dfedge as the user whose state it is: a service's own user, to whom new files in it must belong."""
+    uid, gid = owner()
+    environ = dict(os.environ)
+    if uid != os.geteuid():
+        environ |= {"DFEDGE_STATE_DIR": state(), "HOME": "/"}
+        if _owner_of(CACHE, (-1, -1))[0] == uid:
+            environ["CACHE_DIRECTORY"] = CACHE
+    other: dict[str, Any] = {} if uid == os.geteuid() else {"user": uid, "group": gid, "extra_groups": []}
+    command = [sys.executable, "-I", pyz, "--json", *words]
+    return subprocess.run(command, env=environ, cwd="/", timeout=TIMEOUT, check=False, **other).returncode
+
+
+def state() -> str:
+    """Where dfedge keeps its state for who runs this, if root does."""
+    return os.environ.get("DFEDGE_STATE_DIR") or "/var/lib/dfedge"
+
+
+def owner() -> tuple[int, int]:
+    """User and group whom root's state dir belongs to; without root, or where there is none yet, ourselves."""
+    ourselves = os.geteuid(), os.getegid()
+    return _owner_of(state(), ourselves) if ourselves[0] == 0 else ourselves
+
+
+def _owner_of(path: str, missing: tuple[int, int]) -> tuple[int, int]:
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return missing
+    return status.st_uid, status.st_gid
+
+
 def main(words: list[str], source: BinaryIO) -> int:
-    """Do one of the three."""
+    """Do one of the four."""
     try:
         match words:
             case ["digest", path]:
@@ -83,12 +119,14 @@ def main(words: list[str], source: BinaryIO) -> int:
                 receive(path, sha256, source)
             case ["join", pyz]:
                 return join(pyz, source)
+            case ["dfedge", pyz, *rest]:
+                return dfedge(pyz, *rest)
             case _:
                 raise SystemExit(f"{words}: not known here")
     except OSError as error:
         raise SystemExit(f"{error.filename or words[1]}: {(error.strerror or str(error)).lower()}") from None
     except subprocess.TimeoutExpired:
-        raise SystemExit(f"{words[1]}: join did not end in {JOIN_TIMEOUT:.0f} s") from None
+        raise SystemExit(f"{words[1]}: did not end in {TIMEOUT:.0f} s") from None
     return 0
 
 
