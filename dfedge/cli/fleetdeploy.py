@@ -11,7 +11,7 @@ from dfedge.cli.argument import label, seconds, telling
 from dfedge.cli.field import counted, part, rows, word
 from dfedge.cli.output import Output, utc
 from dfedge.cli.reach import config_of, running_agent
-from dfedge.core.errors import AgentDown, DfedgeError, UsageError
+from dfedge.core.errors import DfedgeError, UsageError
 from dfedge.jobs.destination import Destination
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def _parallel(text: str) -> int:
 def deploy(args: Namespace, out: Output) -> int:
     """Make nodes of them."""
     from dfedge.jobs.deployment import Order
+    from dfedge.jobs.enroll import check_terms
     from dfedge.jobs.payload import Payload
     from dfedge.jobs.reach import Reach
 
@@ -73,6 +74,7 @@ def deploy(args: Namespace, out: Output) -> int:
     if twice:
         raise UsageError(f"fleet deploy: {twice[0]} is named twice", DEPLOY)
     payload = Payload.load(args.file or _own_file())
+    check_terms(config.fleet_dir, dict(args.label), _days(args, config))
     order = Order(config.fleet_dir, payload, dict(args.label), _days(args, config), renew=False, dry_run=args.dry_run)
     reaches = [Reach(host, args.become) for host in args.host]
     return _answer(_run(args, out, config, order, reaches), out, dry_run=args.dry_run)
@@ -81,12 +83,14 @@ def deploy(args: Namespace, out: Output) -> int:
 def renew(args: Namespace, out: Output) -> int:
     """Give them new certificates."""
     from dfedge.jobs.deployment import Order
+    from dfedge.jobs.enroll import check_terms
     from dfedge.jobs.renew import carry, choose
 
     if bool(args.node) == (args.before is not None):
         raise UsageError("fleet renew: name nodes, or say --before TIME", RENEW)
     config = config_of(args)
     days = _days(args, config)
+    check_terms(config.fleet_dir, {}, days)
     chosen = choose(config.fleet_dir, args.node, args.before)
     if not chosen:
         out.answer({"hosts": []}, "nothing to renew")
@@ -156,11 +160,8 @@ def _seen(config: "Config", node: str) -> bool | None:
         with running_agent(config) as agent:
             if word(part(agent.call("status", {}), "node"), "id") == node:
                 return True
-        with running_agent(config) as agent:
             peers = rows(agent.call("peers", {}), "peers")
-    except AgentDown:
-        return None
-    except DfedgeError:  # it ended or is another user's: nobody here to see it
+    except DfedgeError:  # none runs, or it is another user's: nobody here to see it
         return None
     return any(word(row, "id") == node and word(row, "state") in ("connected", "snubbed") for row in peers)
 
@@ -177,20 +178,19 @@ def _answer(outcomes: Sequence["Outcome"], out: Output, *, dry_run: bool, lost: 
                 outcome.state,
                 utc(outcome.ends)[:10] if outcome.ends else "-",
                 {None: "-", True: "yes", False: "not yet"}[outcome.seen],
-                str(outcome.error).removeprefix(f"{outcome.host}: ") if outcome.error else outcome.note,
+                outcome.error.code if outcome.error else outcome.note,
             ]
             for outcome in outcomes
         ],
     )
     document = {"hosts": documents, "not_reached": list(lost), "dry_run": dry_run}
     out.result(document, table if outcomes else "", ok=not failed and not lost)
-    for outcome in failed:
-        if outcome.error and outcome.error.hint and not out.json:
-            out.note(f"  {outcome.host}: try: {outcome.error.hint}")
     if failed and not out.json:
-        out.note(
-            f"{len(failed)} of {counted(len(outcomes), 'host')} failed; the same command again does what is missing"
-        )
+        for outcome in failed:
+            if outcome.error:
+                out.error(outcome.error)
+        some = f"{len(failed)} of {counted(len(outcomes), 'host')} failed"
+        out.note(f"{some}; the same command again does what is missing")
     return 1 if failed else 0
 
 

@@ -64,7 +64,6 @@ def _peers(config: Config) -> dict[str, dict[str, object]]:
     try:
         with running_agent(config) as agent:
             status = agent.call("status", {})
-        with running_agent(config) as agent:
             peers = rows(agent.call("peers", {}), "peers")
     except DfedgeError:
         return {}

@@ -53,18 +53,17 @@ class BringUp:
                 self._say("service", "kept", "runs")
             status = await self._healthy()
         elif status is None:
-            note = f"this dfedge installs no service; start it there: python3 -I {self._board.path} agent"
-            self._say("service", "note", note)
-            return note
+            by_hand = f"python3 -I {self._board.path} agent"
+            self._say("service", "note", f"this dfedge installs no service; start it there: {by_hand}")
+            return "not started"
         if trouble := self.trouble(status):
             raise Refused(f"{self._to}: {trouble}", f"{self._to.ssh} dfedge doctor")
         assert status is not None
         self._say("health", "done", f"dfedge {status.get('version', '?')}, {status.get('peers', 0)} peers")
         if not self._behind(status):
             return ""
-        note = "its agent runs on its certificates from before until it is started anew"
-        self._say("health", "note", note)
-        return note
+        self._say("health", "note", "its agent runs on its old certificates until it is started anew")
+        return "old certificates until it is started anew"
 
     def trouble(self, status: Status) -> str:
         """Why it is not healthy; empty if it is."""

@@ -172,7 +172,7 @@ def _told(way: Way, timeout: float, client: _Client | None = None) -> Iterator[N
         hint = f"ssh-keygen -R {_known_as(way)} && {way.ssh}" if changed else f"{way.ssh}   (or: {way.keyscan})"
         raise Untrusted(f"{where}: {why}; {do}", hint) from error
     except asyncssh.PermissionDenied as error:
-        raise Untrusted(f"{where}: lets none of your keys in ({error.reason})", way.ssh) from error
+        raise Untrusted(f"{where}: lets none of your keys in", f"ssh-add -l; {way.ssh}") from error
     except asyncssh.KeyExchangeFailed as error:
         raise Untrusted(f"{where}: {error.reason}", way.ssh) from error
     except asyncssh.ChannelOpenError as error:

@@ -203,9 +203,9 @@ async def test_a_revoked_node_is_not_taken_back_under_its_key(fleet: Path, host:
 
 async def test_a_file_that_installs_no_service_says_what_is_left_to_do(fleet: Path, host: FakeHost) -> None:
     host.service = False
-    outcome, _ = await one(fleet, host)
-    assert (outcome.error, outcome.state) == (None, "joined")
-    assert outcome.note.endswith("start it there: python3 -I /usr/local/lib/dfedge/deployed.pyz agent")
+    outcome, run = await one(fleet, host)
+    assert (outcome.error, outcome.state, outcome.note) == (None, "joined", "not started")
+    assert run.steps[-1].text.endswith("start it there: python3 -I /usr/local/lib/dfedge/deployed.pyz agent")
 
 
 async def test_a_node_that_does_not_get_well_fails_with_its_own_reason(
@@ -257,7 +257,7 @@ async def test_renewal_is_for_that_very_node_and_copies_nothing(fleet: Path, hos
 async def test_an_agent_that_runs_on_its_old_certificates_is_told(fleet: Path, host: FakeHost) -> None:
     host.days = 5
     outcome, _ = await one(fleet, host)
-    assert outcome.note == "its agent runs on its certificates from before until it is started anew"
+    assert outcome.note == "old certificates until it is started anew"
 
 
 def test_nodes_that_are_to_be_renewed(fleet: Path, tmp_path: Path) -> None:
