@@ -13,7 +13,7 @@ from pathlib import Path
 import lab
 import pytest
 import sshd
-from fleet import Board, Fleet
+from fleet import Board, Fleet, until
 from sshd import ROOT, Host, Operator
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
@@ -31,7 +31,7 @@ class Site:
     pyz: Path
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
-        self.board.settings |= {"HOME": str(self.operator.home), "SSH_AUTH_SOCK": ""}
+        self.board.settings = {"SSH_AUTH_SOCK": "", **self.board.settings, "HOME": str(self.operator.home)}
         return self.board.run("fleet", *words, timeout=150)
 
     def deploy(self, *words: str) -> subprocess.CompletedProcess[str]:
@@ -185,3 +185,24 @@ def test_the_one_file_deploys_itself_over_ssh(site: Site, tmp_path: Path) -> Non
     for node, host in enumerate(site.hosts, 1):
         record = site.fleet.operator / "nodes" / f"gw-{node}" / "node.record"
         assert (host.state / "node" / "node.record").read_bytes() == record.read_bytes()
+
+
+def test_ssh_config_a_jump_host_and_a_key_in_the_agent_are_the_operators_own(site: Site) -> None:
+    jump, inner = site.hosts[0].start(), site.hosts[1].start()
+    folder = site.operator.ssh
+    (folder / "config").write_text(f"Host inner\n  HostName {inner.address}\n  User root\n  ProxyJump {jump.address}\n")
+    key = folder / "id_ed25519"
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "", "-N", "secret", "-f", key], check=True)
+    refused = site.deploy("inner")
+    assert refused.returncode == 1 and "lets none of your keys in" in refused.stderr
+    subprocess.run(["ssh-keygen", "-q", "-p", "-P", "secret", "-N", "", "-f", key], check=True)
+    held = folder / "agent"
+    agent = site.lan.popen(0, ["ssh-agent", "-D", "-a", str(held)])
+    until(held.exists, "the agent's socket")
+    subprocess.run(["ssh-add", "-q", key], env=os.environ | {"SSH_AUTH_SOCK": str(held)}, check=True)
+    key.unlink()
+    site.board.settings["SSH_AUTH_SOCK"] = str(held)
+    ran = site.deploy("inner")
+    assert ran.returncode == 0, ran.stderr
+    assert "inner  inner  healthy" in ran.stdout
+    assert agent.poll() is None

@@ -260,6 +260,15 @@ async def test_an_agent_that_runs_on_its_old_certificates_is_told(fleet: Path, h
     assert outcome.note == "old certificates until it is started anew"
 
 
+async def test_a_service_is_started_anew_with_its_new_certificates(fleet: Path, host: FakeHost) -> None:
+    await one(fleet, host)
+    host.systemd, host.days = True, 5
+    host.said.clear()
+    outcome, _ = await one(fleet, host, labels={"site": "hall-2"})
+    assert (outcome.state, outcome.note) == ("healthy", "")
+    assert host.said.index("join") < host.said.index("service") < host.said.index("restart")
+
+
 def test_nodes_that_are_to_be_renewed(fleet: Path, tmp_path: Path) -> None:
     for name, days in (("soon", 10), ("late", 400), ("gone", 5)):
         enroll(fleet, name, {"site": "x"}, tmp_path / name, days=days)
