@@ -172,7 +172,7 @@ def _service() -> Command:
 
 
 COMMANDS: Final[Mapping[str, Entry]] = {
-    "fleet": Entry("make a fleet, issue its nodes, revoke them", _fleet),
+    "fleet": Entry("make a fleet, issue, deploy, renew and revoke its nodes", _fleet),
     "join": Entry("put an enrolment into this node", _join),
     "agent": Entry("run this node in the foreground", _agent),
     "publish": Entry("cut, sign and seed an image", _publish),

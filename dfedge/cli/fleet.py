@@ -1,4 +1,4 @@
-"""dfedge fleet: the operator's side of trust: make a fleet, issue its nodes, list them, revoke them."""
+"""dfedge fleet: the operator's side of trust: make a fleet, issue its nodes by hand or over SSH, revoke them."""
 
 import base64
 from argparse import ArgumentParser, Namespace
@@ -7,6 +7,8 @@ from typing import Final
 
 from dfedge.cli.argument import add_dry_run, add_fleet, label
 from dfedge.cli.field import counted
+from dfedge.cli.fleetdeploy import DEPLOY, RENEW, deploy, deploy_arguments, renew, renew_arguments
+from dfedge.cli.fleetlist import list_nodes
 from dfedge.cli.output import Output, utc
 from dfedge.cli.parser import Subcommands
 from dfedge.cli.reach import config_of, running_agent
@@ -16,7 +18,7 @@ EXAMPLE: Final = "dfedge fleet enroll kiosk-07 --out kiosk-07"
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """Which of the four."""
+    """Which of them."""
     commands = Subcommands(parser)
     init = commands.add("init", "make a fleet: the operator's folder with its keys", "dfedge fleet init ~/fleet")
     init.add_argument("dir", type=Path, nargs="?", metavar="DIR", help="where (default: $DFEDGE_FLEET)")
@@ -30,15 +32,20 @@ def arguments(parser: ArgumentParser) -> None:
     listing = commands.add("list", "list the nodes that were issued", "dfedge fleet list")
     revoke = commands.add("revoke", "take a node out of the fleet", "dfedge fleet revoke kiosk-07")
     revoke.add_argument("name", metavar="NAME", help="the node's name")
-    for command in (init, enroll, listing, revoke):
+    deploying = commands.add("deploy", "make nodes of hosts, over SSH", DEPLOY)
+    deploy_arguments(deploying)
+    renewing = commands.add("renew", "give nodes new certificates, over SSH", RENEW)
+    renew_arguments(renewing)
+    for command in (init, enroll, listing, revoke, deploying, renewing):
         add_fleet(command)
-    for command in (init, enroll, revoke):
+    for command in (init, enroll, revoke, deploying, renewing):
         add_dry_run(command)
 
 
 def run(args: Namespace, out: Output) -> int:
-    """Do one of the four."""
-    return {"init": _init, "enroll": _enroll, "list": _list, "revoke": _revoke}[args.subcommand](args, out)
+    """Do one of them."""
+    verbs = {"init": _init, "enroll": _enroll, "list": list_nodes, "revoke": _revoke, "deploy": deploy, "renew": renew}
+    return verbs[args.subcommand](args, out)
 
 
 def _init(args: Namespace, out: Output) -> int:
@@ -87,37 +94,6 @@ def _enroll(args: Namespace, out: Output) -> int:
     if not args.dry_run:
         secret = "" if args.key else "; it holds the node's private key, so carry it safely and delete it here"
         out.note(f"  next, on the node: dfedge join {args.out.name}{secret}")
-    return 0
-
-
-def _list(args: Namespace, out: Output) -> int:
-    from dfedge.jobs.enroll import list_nodes
-
-    nodes = list_nodes(config_of(args).fleet_dir)
-    documents = [
-        {
-            "id": node.id,
-            "name": node.name,
-            "labels": dict(node.labels),
-            "serial": node.serial,
-            "ends": utc(node.ends),
-            "revoked": node.revoked,
-        }
-        for node in nodes
-    ]
-    rows = [
-        [
-            node.name,
-            node.id[:12],
-            "revoked" if node.revoked else "enrolled",
-            utc(node.ends)[:10],
-            " ".join(f"{key}={value}" for key, value in node.labels),
-        ]
-        for node in nodes
-    ]
-    out.answer({"nodes": documents}, out.table(["NODE", "ID", "STATE", "ENDS", "LABELS"], rows) if rows else "")
-    if not rows and not out.json:
-        out.note("no nodes yet; issue one: dfedge fleet enroll NAME --out DIR")
     return 0
 
 

@@ -80,14 +80,30 @@ def list_nodes(folder: Path) -> list[EnrolledNode]:
     ]
 
 
-def _check(name: str, labels: Mapping[str, str], days: int) -> tuple[tuple[str, str], ...]:
+def check_terms(folder: Path, labels: Mapping[str, str], days: int) -> None:
+    """Whether nodes can be issued on these terms, before anything is done for it.
+
+    Raises UsageError; NotFound, Untrusted, Refused or Corrupt where the fleet or its CA key does not hold.
+    """
+    _labels(labels, days)
+    FleetFolder.open(folder).ca()
+
+
+def _labels(labels: Mapping[str, str], days: int) -> tuple[tuple[str, str], ...]:
     if not 1 <= days <= MAX_DAYS:
         raise UsageError(f"days is {days}, 1 to {MAX_DAYS:,} are allowed")
     try:
-        check_node_name(name)
         return check_labels(tuple(sorted(labels.items())))
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _check(name: str, labels: Mapping[str, str], days: int) -> tuple[tuple[str, str], ...]:
+    try:
+        check_node_name(name)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return _labels(labels, days)
 
 
 def _check_free(out: Path) -> None:

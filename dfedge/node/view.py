@@ -165,6 +165,8 @@ class View:
             "bytes_down": connection.asker.meter.total,
             "bytes_up": connection.line.meter.total if connection.line else 0,
             "images": [f"{entry.name}:{entry.version}" for entry in peer.catalogue.values()],
+            "agent": _shown(connection.hello.agent) if connection.hello else "",
+            "seen": 0,
         }
 
     def _sighted(self, view: Sighted, now: float) -> Document:
@@ -181,6 +183,8 @@ class View:
             "bytes_down": 0,
             "bytes_up": 0,
             "images": [],
+            "agent": "",
+            "seen": round(now - view.last_seen),
         }
 
     # images
@@ -261,3 +265,8 @@ def _means(ref: Ref | None, drive: Drive) -> bool:
 
 def _rfc3339(seconds: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _shown(claim: str) -> str:
+    """What a peer says of itself, if a terminal can show it."""
+    return claim if claim.isprintable() else ""

@@ -13,8 +13,21 @@ import pytest
 from dfedge.cli.commands import COMMANDS
 from dfedge.cli.parser import Parser, build_parser, main_help, parse
 
-ALL = [*COMMANDS, "fleet init", "fleet enroll", "fleet list", "fleet revoke", "config show", "config check"]
-ALL += ["service install", "service update", "service status", "service uninstall"]
+ALL = [
+    *COMMANDS,
+    "fleet init",
+    "fleet enroll",
+    "fleet list",
+    "fleet revoke",
+    "fleet deploy",
+    "fleet renew",
+    "service install",
+    "service update",
+    "service status",
+    "service uninstall",
+    "config show",
+    "config check",
+]
 
 
 def help_of(command: str) -> str:

@@ -1,0 +1,107 @@
+"""The last steps of a deployment: the service, its agent's health, and whether the operator's agent meets it."""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import anyio
+
+from dfedge.core.errors import Refused, TimedOut
+from dfedge.jobs.board import Board
+from dfedge.jobs.deployment import Seen
+from dfedge.jobs.destination import Destination
+from dfedge.trust.certificate import DAY
+from dfedge.trust.clock import wall_time
+
+HEALTH_TIMEOUT: Final = 60.0  # seconds; a board starts, unpacks, reads its index
+SEEN_TIMEOUT: Final = 20.0  # seconds; mDNS tells within 5, a strange address is dialled within 10
+POLL: Final = 1.0  # seconds
+
+Say = Callable[[str, str, str], None]  # step, did, text
+Status = Mapping[str, object] | None
+
+
+class BringUp:
+    """The agent of `node` on one host; `ends` is when its certificates end."""
+
+    def __init__(self, board: Board, to: Destination, node: str, ends: int, say: Say) -> None:
+        self._board = board
+        self._to = to
+        self._node = node
+        self._ends = ends
+        self._say = say
+
+    async def missing(self) -> bool:
+        """Whether the service can be installed and is not what it should be."""
+        if not await self._board.has_service():
+            return False
+        status = await self._board.status()
+        return self.trouble(status) != "" or await self._old(status)
+
+    async def run(self, *, changed: bool, joined: bool) -> str:
+        """Install the service if it is missing or something `changed`, and wait until its agent is healthy.
+
+        Returns what the operator must still do, which may be to start it by hand. Raises TimedOut or Refused.
+        """
+        status = await self._board.status()
+        if await self._board.has_service():
+            if changed or self.trouble(status) or await self._old(status):
+                await self._board.install_service()
+                # An agent that ran before read its certificates when it started.
+                again = joined and status is not None and await self._board.restart_service()
+                self._say("service", "done", "installed and started anew" if again else "installed and started")
+            else:
+                self._say("service", "kept", "runs")
+            status = await self._healthy()
+        elif status is None:
+            by_hand = f"python3 -I {self._board.path} agent"
+            self._say("service", "note", f"this dfedge installs no service; start it there: {by_hand}")
+            return "not started"
+        if trouble := self.trouble(status):
+            raise Refused(f"{self._to}: {trouble}", f"{self._to.ssh} dfedge doctor")
+        assert status is not None
+        self._say("health", "done", f"dfedge {status.get('version', '?')}, {status.get('peers', 0)} peers")
+        if not self._behind(status):
+            return ""
+        self._say("health", "note", "its agent runs on its old certificates until it is started anew")
+        return "old certificates until it is started anew"
+
+    def trouble(self, status: Status) -> str:
+        """Why it is not healthy; empty if it is."""
+        if status is None:
+            return "no agent answers there"
+        node = status.get("node")
+        runs_as = str(node.get("id", "")) if isinstance(node, dict) else ""
+        if runs_as != self._node:
+            return f"the agent there still runs as node {runs_as[:12]}; start it anew"
+        degraded = status.get("degraded")
+        return f"its agent says: {degraded}"[:300] if degraded else ""
+
+    def _behind(self, status: Mapping[str, object]) -> bool:
+        days = status.get("certificate_days")
+        return isinstance(days, int) and days + 2 < (self._ends - wall_time()) // DAY
+
+    async def _old(self, status: Status) -> bool:
+        """Whether the agent runs another version, or on other certificates, than are there."""
+        return status is not None and (self._behind(status) or status.get("version") != await self._board.version())
+
+    async def _healthy(self) -> Status:
+        status: Status = None
+        with anyio.move_on_after(HEALTH_TIMEOUT):
+            while True:
+                status = await self._board.status()
+                if not self.trouble(status):
+                    return status
+                await anyio.sleep(POLL)
+        why = f"not healthy after {HEALTH_TIMEOUT:.0f} s: {self.trouble(status)}"
+        raise TimedOut(f"{self._to}: {why}", f"{self._to.ssh} journalctl -u dfedge")
+
+    async def look(self, seen: Seen) -> bool | None:
+        """Whether the operator's own agent meets it. It may be on another LAN, so that it does not is no failure."""
+        met = await seen(self._node)
+        with anyio.move_on_after(SEEN_TIMEOUT):
+            while met is False:
+                await anyio.sleep(POLL)
+                met = await seen(self._node)
+        if met is not None:
+            self._say("seen", "done" if met else "note", "by the agent here" if met else "not by the agent here, yet")
+        return met
