@@ -254,7 +254,7 @@ async def _run(node: Node, on_ready: Callable[[], None] | None, stop: anyio.Even
         if on_ready is not None:
             on_ready()
         log.info("ready node=%s id=%s listen=%s", node.trust.own.name, node.trust.own_id, node.listen or "-")
-        tasks.start_soon(_stay_small, node.swarms.drives)
+        tasks.start_soon(_stay_small, node.swarms.drives, node.store)
         tasks.start_soon(_keep_trust, node.trust)
         tasks.start_soon(_keep_bans, node.trust, node.blame)
         await stop.wait()
@@ -315,7 +315,7 @@ async def _keep_bans(trust: NodeTrust, blame: Blame) -> None:
         kept = banned
 
 
-async def _stay_small(drives: Callable[[], Sequence[object]]) -> None:
+async def _stay_small(drives: Callable[[], Sequence[object]], store: Store) -> None:
     """Give back what starting needed, and later what transfers needed, once they are over."""
     await anyio.sleep(SETTLE_AFTER)
     process.settle()
@@ -324,5 +324,6 @@ async def _stay_small(drives: Callable[[], Sequence[object]]) -> None:
         await anyio.sleep(TRIM_EVERY)
         is_busy = bool(drives())
         if was_busy and not is_busy:
+            store.rest()
             process.trim_malloc()
         was_busy = is_busy

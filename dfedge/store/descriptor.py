@@ -79,6 +79,12 @@ class Descriptors:
                 self._discard(key)
             self._failed.pop(path, None)  # it is synced by now, or removed
 
+    def rest(self) -> None:
+        """Close what nobody uses now."""
+        with self._lock:
+            for key in [key for key, entry in self._open.items() if not entry.users]:
+                self._discard(key)
+
     def close(self) -> None:
         """Close everything."""
         with self._lock:

@@ -110,6 +110,10 @@ class Store:
         except OSError as error:
             raise disk_fault(state_dir, "can't be opened", error) from error
 
+    def rest(self) -> None:
+        """Nothing is transferred now: close the files that were kept open for it."""
+        self._shared.files.rest()
+
     def work_at_once(self, threads: int) -> None:
         """Hash and write pieces in so many threads from now on, one or all."""
         self._shared.workers.at_once = threads
