@@ -22,12 +22,15 @@ def run(args: Namespace, out: Output) -> int:
     """Take it, and change to it; the agent's own word for what it hands over is not taken."""
     place = place_of(args)
     check_writable(place)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that hangs up must not leave the trial without a judge
-    with tempfile.TemporaryDirectory(prefix="dfedge-update-") as folder:
-        file = Path(args.what)
-        if "/" not in args.what and not file.is_file():
-            file = _taken(_ref(args.what), place, Path(folder) / "dfedge.pyz", out)
-        done = update(place, file, judge_of(place), expected=args.sha256 or "", python=python_of(place))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a terminal that hangs up must not leave a trial unjudged
+    try:
+        with tempfile.TemporaryDirectory(prefix="dfedge-update-") as folder:
+            file = Path(args.what)
+            if "/" not in args.what and not file.is_file():
+                file = _taken(_ref(args.what), place, Path(folder) / "dfedge.pyz", out)
+            done = update(place, file, judge_of(place), expected=args.sha256 or "", python=python_of(place))
+    finally:
+        signal.signal(signal.SIGHUP, before)
     say_done(done, out, dry_run=False)
     return 0
 

@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -108,10 +109,12 @@ def _put_files(home: Path) -> None:
     }
     with zipfile.ZipFile(home / "dfedge.pyz") as whole:
         for name, head in other.items():
-            with zipfile.ZipFile(home / f"{name}.pyz", "w") as archive:
+            path = home / f"{name}.pyz"
+            path.write_bytes(b"#!/usr/bin/env python3\n")
+            with zipfile.ZipFile(path, "a") as archive:
                 for member in whole.infolist():
                     added = head.encode() if member.filename == "__main__.py" else b""
-                    archive.writestr(member, added + whole.read(member))
+                    archive.writestr(copy(member), added + whole.read(member))  # it notes its place in there
 
 
 def _booted(nspawn: "subprocess.Popen[bytes]") -> int:

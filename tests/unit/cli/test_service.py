@@ -1,5 +1,7 @@
 """dfedge service, as an operator sees it, in the folder of an image."""
 
+import dataclasses
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from dfedge.install.place import Place
+from dfedge.node.control import Call
+from dfedge.node.controlframe import Document
 
 
 @pytest.fixture
@@ -81,3 +87,34 @@ def test_the_unit_is_printed_by_the_command_alone_too(dfedge: Any, capsys: pytes
         dfedge("service", "--print-unit")
     assert left.value.code == 0
     assert "ExecStart=/usr/bin/python3 -I /usr/local/lib/dfedge/current/dfedge.pyz agent" in capsys.readouterr().out
+
+
+def test_an_update_takes_the_bytes_of_an_image_from_the_agent(
+    dfedge: Any, agent: Any, file: Path, root: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dfedge("service", "install", "--root", root, "--from", file, "--python", sys.executable)
+    place = dataclasses.replace(Place.of_system(root), runtime=state_dir / "run")
+    monkeypatch.setattr("dfedge.cli.serviceupdate.place_of", lambda _: place)
+    new = file.with_name("new.pyz")
+    with zipfile.ZipFile(new, "w") as archive:
+        archive.writestr("build", "version 10.0\n")
+        archive.writestr("__main__.py", "print('ok')")
+    files = [{"path": "dfedge.pyz", "size": new.stat().st_size, "mode": 0o755}]
+
+    async def get(params: Document, call: Call) -> Document:
+        several = params["ref"] == "several:1"
+        return {"image": "sha256:" + "9f" * 32, "name": "dfedge", "version": "10", "files": files * (1 + several)}
+
+    async def output(params: Document, call: Call) -> Document:
+        fd = call.take_fd(0)
+        os.write(fd, new.read_bytes())
+        os.close(fd)
+        return {}
+
+    agent({"get": get, "output": output})
+    assert "not an image of one file" in dfedge("service", "update", "several:1").err
+    ran = dfedge("service", "update", "dfedge:10")
+    assert ran.out.startswith("dfedge 10.0 ("), ran
+    assert "nothing judged it beyond its selftest" in ran.err
+    document = dfedge("service", "status", "--root", root, "--json").document
+    assert (document["installed"]["version"], document["previous"]["version"]) == ("10.0", "9.9")
