@@ -73,6 +73,11 @@ def _listen(folder: int, runtime_dir: Path) -> socket.socket:
         listener.bind(socket_address(folder))
         Path(socket_address(folder)).chmod(0o600)  # before listen(): until then nobody can connect
         listener.listen(MAX_CONNECTIONS)
+    except FileNotFoundError:  # the socket's path leads through /proc, as a socket's name may not be long
+        listener.close()
+        raise Refused(
+            f"{runtime_dir}/{SOCKET}: can't be made, as /proc is not there", "mount -t proc proc /proc"
+        ) from None
     except BaseException:
         listener.close()
         raise

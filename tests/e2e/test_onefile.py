@@ -1,12 +1,15 @@
 """dfedge.pyz as it is handed out: built twice, run here, and run on Arm under emulation."""
 
+import json
 import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import lab
 import pytest
+from fleet import Fleet, until
 
 ROOT: Final = Path(__file__).parents[2]
 MAX_BYTES: Final = 12_000_000
@@ -42,12 +45,11 @@ def test_it_works_here(pyz: Path, tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-@pytest.mark.parametrize(("architecture", "emulator"), [("arm64", "qemu-aarch64-static"), ("armhf", "qemu-arm-static")])
-def test_it_works_on_arm(pyz: Path, tmp_path: Path, architecture: str, emulator: str) -> None:
+def _arm_root(root: Path, pyz: Path, architecture: str, emulator: str) -> None:
+    """A Debian of another machine that can be entered here, with the file in it."""
     qemu = shutil.which(emulator)
     if qemu is None or shutil.which("mmdebstrap") is None or os.geteuid() != 0:
         pytest.skip(f"needs root, mmdebstrap and {emulator}")
-    root = tmp_path / "root"
     sources = Path("/etc/apt/sources.list.d/debian.sources").read_text(encoding="utf-8")
     mirror = next(line.split()[1] for line in sources.splitlines() if line.startswith("URIs:"))
     subprocess.run(
@@ -62,8 +64,60 @@ def test_it_works_on_arm(pyz: Path, tmp_path: Path, architecture: str, emulator:
     for name, minor in (("null", 3), ("urandom", 9)):
         if not (root / "dev" / name).exists():
             os.mknod(root / "dev" / name, 0o20666, os.makedev(1, minor))
+
+
+def _in_root(root: Path, *words: str) -> list[str]:
+    (root / "proc").mkdir(exist_ok=True)
+    inside = 'mount -t proc proc "$0/proc" && exec /usr/sbin/chroot "$0" /qemu /usr/bin/python3 -I /dfedge.pyz "$@"'
+    return ["unshare", "--mount", "sh", "-c", inside, str(root), *words]
+
+
+@pytest.mark.parametrize(("architecture", "emulator"), [("arm64", "qemu-aarch64-static"), ("armhf", "qemu-arm-static")])
+def test_it_works_on_arm(pyz: Path, tmp_path: Path, architecture: str, emulator: str) -> None:
+    root = tmp_path / "root"
+    _arm_root(root, pyz, architecture, emulator)
     environ = {"HOME": "/root", "USER": "root"} | ({"QEMU_CPU": "cortex-a53"} if architecture == "arm64" else {})
-    for words in (["--version"], ["selftest"]):
-        command: list[str | Path] = ["/usr/sbin/chroot", root, "/qemu", "/usr/bin/python3", "-I", "/dfedge.pyz", *words]
-        ran = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    for words in ("--version", "selftest"):
+        ran = subprocess.run(_in_root(root, words), env=environ, capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.netns
+def test_an_arm_board_and_a_pc_fetch_from_each_other(pyz: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    _arm_root(root, pyz, "arm64", "qemu-aarch64-static")
+    with lab.Lan("arm", 2) as lan:
+        fleet = Fleet(tmp_path, lan)
+        pc, arm = fleet.board("pc"), fleet.board("arm", root / "state")
+        environ = {
+            "HOME": "/root", "USER": "root", "QEMU_CPU": "cortex-a53", "DFEDGE_STATE_DIR": "/state",
+            "DFEDGE_DISCOVERY_MDNS": "false", "DFEDGE_DISCOVERY_PEERS": f"{lan.address(0)}:{pc.port}",
+            "DFEDGE_THROTTLE_PROFILE": "full", "DFEDGE_STORE_KEEP_FREE": "1 MiB",
+        }  # fmt: skip
+
+        def there(*words: str) -> dict[str, Any]:
+            ran = lan.run(1, _in_root(root, *words, "--json"), environ, timeout=300)
+            assert ran.returncode == 0, ran.stdout + ran.stderr
+            document: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+            return document
+
+        shutil.copytree(fleet.operator, root / "fleet", dirs_exist_ok=True)
+        environ["DFEDGE_FLEET"] = "/fleet"
+        with (tmp_path / "arm.log").open("w") as log:
+            agent = lan.popen(1, _in_root(root, "-v", "agent"), environ, stdout=log, stderr=log)
+        try:
+            pc.start()
+            until(lambda: arm.name in pc.connected(), "the two to be connected", 120)
+            data = {name: os.urandom(8 * 1024 * 1024) for name in ("down", "up")}
+            (tmp_path / "down").write_bytes(data["down"])
+            pc.ask("publish", str(tmp_path / "down"), "--name", "down", "--version", "1")
+            there("get", "down:1", "-o", "/down")
+            assert (root / "down").read_bytes() == data["down"]
+            (root / "up").write_bytes(data["up"])
+            there("publish", "/up", "--name", "up", "--version", "1")
+            pc.ask("get", "up:1", "-o", str(tmp_path / "up"), timeout=300)
+            assert (tmp_path / "up").read_bytes() == data["up"]
+        finally:
+            agent.terminate()
+            agent.wait(60)
+            fleet.stop()
