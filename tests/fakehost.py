@@ -38,6 +38,7 @@ class FakeHost:
     uid: int = 0
     service: bool = True
     systemd: bool = False
+    starts: bool = True  # what `service install` installs
     degraded: str | None = None
     sudo: Ran = field(default_factory=Ran)
     breaks_at: str = ""  # a step at which the line breaks
@@ -125,9 +126,10 @@ class FakeHost:
         if self.refuses == self.pyz:
             return Ran(1, b'{"ok":false,"error":"it does not work on this host","hint":"journalctl -eu dfedge"}\n')
         version = hashlib.sha256(self.pyz).hexdigest()[:16]
-        started = self.runs is None or self.installed != version
-        self.installed, self.runs = version, make_key(self.state).id
-        return Ran(out=json.dumps({"started": started}).encode())
+        started = self.starts and (self.runs is None or self.installed != version)
+        self.installed, self.runs = version, make_key(self.state).id if started or self.runs else None
+        notes = [] if self.starts else ["this user's systemd does not run here"]
+        return Ran(out=json.dumps({"started": started, "notes": notes}).encode())
 
     def _answer(self, act: Any) -> Ran:
         try:

@@ -88,10 +88,11 @@ class Board:
         name = found.get("id") if isinstance(found, dict) else None
         return name if isinstance(name, str) else ""
 
-    async def install_service(self) -> bool:
-        """Install it; whether that started its agent, or started it anew. Raises Refused where it does not get well."""
+    async def install_service(self) -> tuple[bool, str]:
+        """Install it; whether that started its agent, or anew, and its notes. Raises Refused if that fails."""
         done = await self.dfedge("service", "install", *self._user(), timeout=_SERVICE_TIMEOUT)
-        return done.get("started") is True
+        notes = done.get("notes")
+        return done.get("started") is True, printable("; ".join(map(str, notes)) if isinstance(notes, list) else "")
 
     async def restart_service(self, *, runs: bool) -> bool:
         """Start the service anew, so that its agent takes up new certificates; false where systemd cannot.
@@ -123,6 +124,11 @@ class Board:
     def hint(self, command: str) -> str:
         """How the operator runs it there."""
         return f"{self._to.ssh} {self._become + ' ' if self._become else ''}{command}"
+
+    @property
+    def journal(self) -> str:
+        """What shows there why the service is not well."""
+        return " ".join(["journalctl", *self._user(), "-eu", "dfedge"])
 
     def _user(self) -> list[str]:
         assert self._facts is not None, "probe first"

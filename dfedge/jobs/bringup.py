@@ -53,7 +53,8 @@ class BringUp:
         if await self._board.has_service():
             installed = await self._board.installed()
             if joined or not self._is_right(installed) or await self._is_wrong(status):
-                self._say("service", "done", await self._set_right(installed, runs=status is not None))
+                if not await self._set_right(installed, runs=status is not None) and status is None:
+                    return "not started"
             else:
                 self._say("service", "kept", "runs")
             status = await self._healthy()
@@ -95,19 +96,21 @@ class BringUp:
         """Whether the service is of the version that it is to be. Two builds may have one version number."""
         return installed != "" and (not self._wanted or self._wanted.startswith(installed))
 
-    async def _set_right(self, installed: str, *, runs: bool) -> str:
-        """Install or change the service, and see that its agent was started since; returns what was done."""
-        if installed and not self._wanted:
-            started = False
-        else:
-            started = await self._board.install_service()
+    async def _set_right(self, installed: str, *, runs: bool) -> bool:
+        """Install or change the service, and see that its agent is started, or anew; whether it was."""
+        started, notes = False, ""
+        if not installed or self._wanted:
+            started, notes = await self._board.install_service()
         if not started:
             started = await self._board.restart_service(runs=runs)
         if not installed:
-            return "installed and started" if started else "installed"
-        if not self._is_right(installed):
-            return f"changed from {installed[:12]} to {self._wanted[:12]}"
-        return f"started{' anew' if runs else ''}" if started else "not started anew, as systemd does not run it"
+            did = "installed and started" if started else "installed"
+        elif not self._is_right(installed):
+            did = f"changed from {installed[:12]} to {self._wanted[:12]}"
+        else:
+            did = f"started{' anew' if runs else ''}" if started else "is there, but systemd does not start it"
+        self._say("service", "done" if started else "note", f"{did}; {notes}" if notes else did)
+        return started
 
     async def _healthy(self) -> Status:
         status: Status = None
@@ -118,7 +121,7 @@ class BringUp:
                     return status
                 await anyio.sleep(POLL)
         why = f"not healthy after {HEALTH_TIMEOUT:.0f} s: {self.trouble(status)}"
-        raise TimedOut(f"{self._to}: {why}", self._board.hint("journalctl -eu dfedge"))
+        raise TimedOut(f"{self._to}: {why}", self._board.hint(self._board.journal))
 
     async def look(self, seen: Seen) -> bool | None:
         """Whether the operator's own agent meets it. It may be on another LAN, so that it does not is no failure."""

@@ -287,6 +287,14 @@ async def test_a_file_that_the_host_refused_is_tried_again_and_never_passes_for_
     assert other.sha256.startswith(host.installed)
 
 
+async def test_a_user_without_a_systemd_of_its_own_is_told_at_once(fleet: Path, host: FakeHost) -> None:
+    host.uid, host.starts = 1000, False
+    for did in ("installed", "is there, but systemd does not start it"):
+        outcome, run = await one(fleet, host)
+        assert (outcome.error, outcome.state, outcome.note) == (None, "joined", "not started")
+        assert run.steps[-1].text == f"{did}; this user's systemd does not run here"
+
+
 async def test_a_renewal_leaves_the_service_at_its_version(fleet: Path, host: FakeHost) -> None:
     await one(fleet, host)
     host.systemd, host.installed = True, "0123456789abcdef"  # by `service update`
