@@ -187,7 +187,9 @@ async def test_a_name_that_another_node_has_is_refused(fleet: Path, tmp_path: Pa
     run = Run(fleet)
     outcomes = await run(network, "192.0.2.1", "192.0.2.2", parallel=1)
     assert outcomes[0].name == "raspberrypi"
-    assert "already enrolled with another key" in str(outcomes[1].error)
+    assert "raspberrypi is already enrolled with another key" in str(outcomes[1].error)
+    [looked] = await Run(fleet, payload=run.order.payload, dry_run=True)(network, "192.0.2.2")
+    assert looked.error is not None and looked.error.hint == "dfedge fleet deploy NAME=192.0.2.2"
     [outcome] = await run(network, "kiosk-02=192.0.2.2")
     assert (outcome.error, outcome.name) == (None, "kiosk-02")
     [again] = await run(network, "192.0.2.2")  # the key says who it is
