@@ -38,10 +38,13 @@ class FakeHost:
     uid: int = 0
     service: bool = True
     systemd: bool = False
+    starts: bool = True  # what `service install` installs
     degraded: str | None = None
     sudo: Ran = field(default_factory=Ran)
     breaks_at: str = ""  # a step at which the line breaks
     pyz: bytes | None = None
+    installed: str = ""  # the version of the service
+    refuses: bytes = b""  # a file with which the service is not healthy
     runs: str | None = None  # the node id of the agent that runs
     days: int = 0  # of its certificates
     said: list[str] = field(default_factory=list)
@@ -107,15 +110,26 @@ class FakeHost:
             return Ran(0 if self.service else 2)
         if words == ["--version"]:
             return Ran(out=b"dfedge 1.0\n")
+        if words[1:3] == ["service", "status"]:
+            return Ran(out=json.dumps({"installed": {"id": self.installed}}).encode()) if self.installed else Ran(1)
         if words[1:3] == ["service", "install"]:
-            self.said.append("service")
-            self.runs = make_key(self.state).id
-            return Ran()
+            return self._install()
         assert words == ["--json", "status"]
         if self.runs is None:
             return Ran(1, b'{"ok":false,"error":"no agent answers","hint":""}\n')
         status = {"node": {"id": self.runs}, "version": "1.0", "peers": 2, "degraded": self.degraded}
         return Ran(out=json.dumps(status | ({"certificate_days": self.days} if self.days else {})).encode())
+
+    def _install(self) -> Ran:
+        assert self.pyz is not None
+        self.said.append("service")
+        if self.refuses == self.pyz:
+            return Ran(1, b'{"ok":false,"error":"it does not work on this host","hint":"journalctl -eu dfedge"}\n')
+        version = hashlib.sha256(self.pyz).hexdigest()[:16]
+        started = self.starts and (self.runs is None or self.installed != version)
+        self.installed, self.runs = version, make_key(self.state).id if started or self.runs else None
+        notes = [] if self.starts else ["this user's systemd does not run here"]
+        return Ran(out=json.dumps({"started": started, "notes": notes}).encode())
 
     def _answer(self, act: Any) -> Ran:
         try:

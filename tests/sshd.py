@@ -16,18 +16,24 @@ ROOT: Final = Path(__file__).parents[1]
 # dfedge from this tree as if it were one file, so that no test has to wait for a build. `service` starts the agent
 # by itself, for there is no systemd in a namespace.
 _MAIN: Final = """
-import subprocess, sys
+import hashlib, json, os, subprocess, sys
 words = [word for word in sys.argv[1:] if word != "--json"]
 if words[:1] == ["service"]:
     if {service} and words[1:] == ["--help"]:
         sys.exit(0)
-    if not {service} or words[1:] != ["install"]:
+    if not {service} or words[1:] not in (["install"], ["status"]):
         sys.exit(2)
+    if words[1:] == ["status"]:
+        there = os.path.exists("/run/agent.file")
+        print(json.dumps({{"installed": {{"id": open("/run/agent.file").read()}} if there else None}}))
+        sys.exit(0)
     subprocess.run(["pkill", "--pidfile", "/run/agent.pid"], check=False)
     log = open("/run/agent.log", "ab")
     agent = subprocess.Popen([sys.executable, "-I", sys.argv[0], "-v", "agent"], start_new_session=True,
                              stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     open("/run/agent.pid", "w").write(str(agent.pid))
+    open("/run/agent.file", "w").write(hashlib.sha256(open(sys.argv[0], "rb").read()).hexdigest()[:16])
+    print(json.dumps({{"started": True}}))
     sys.exit(0)
 sys.path[:0] = {path!r}
 from dfedge.__main__ import main

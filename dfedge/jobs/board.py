@@ -12,7 +12,7 @@ from dfedge.core.errors import Corrupt, Refused
 from dfedge.jobs import farend
 from dfedge.jobs.destination import Destination
 from dfedge.jobs.payload import Payload
-from dfedge.jobs.probe import Facts, Ran, Shell, check_become, first_line, probe
+from dfedge.jobs.probe import Facts, Ran, Shell, check_become, first_line, printable, probe
 
 NAME: Final = "deployed.pyz"  # `service install` has its own copies beside it
 _SLOWEST: Final = 32 * 1024  # bytes/s; a copy that is slower is given up
@@ -81,17 +81,28 @@ class Board:
         """Whether the file there can install a service."""
         return (await self._run(self._command("service", "--help"), _DFEDGE_TIMEOUT)).code == 0
 
-    async def install_service(self) -> None:
-        """Install and start it, or start it anew."""
-        assert self._facts is not None, "probe first"
-        user = ["--user"] if self._facts.uid else []
-        await self.dfedge("service", "install", *user, timeout=_SERVICE_TIMEOUT)
+    async def installed(self) -> str:
+        """Which version is the service there: how the SHA-256 of its file begins. Empty where none is."""
+        ran = await self._run(self._command("--json", "service", "status", *self._user()), _DFEDGE_TIMEOUT)
+        found = self._answer(ran, "service status").get("installed") if ran.code == 0 else None
+        name = found.get("id") if isinstance(found, dict) else None
+        return name if isinstance(name, str) else ""
 
-    async def restart_service(self) -> bool:
-        """Start the service anew, so that its agent takes up new certificates; false where systemd runs none."""
+    async def install_service(self) -> tuple[bool, str]:
+        """Install it; whether that started its agent, or anew, and its notes. Raises Refused if that fails."""
+        done = await self.dfedge("service", "install", *self._user(), timeout=_SERVICE_TIMEOUT)
+        notes = done.get("notes")
+        return done.get("started") is True, printable("; ".join(map(str, notes)) if isinstance(notes, list) else "")
+
+    async def restart_service(self, *, runs: bool) -> bool:
+        """Start the service anew, so that its agent takes up new certificates; false where systemd cannot.
+
+        An agent that `runs`, but not as the service, keeps the service from running.
+        """
         assert self._facts is not None, "probe first"
         systemctl = "systemctl --user" if self._facts.uid else "systemctl"
-        ran = await self._run(f"{systemctl} is-active -q dfedge && {systemctl} restart dfedge", _SERVICE_TIMEOUT)
+        ours = f"{systemctl} is-active -q dfedge && " if runs else ""
+        ran = await self._run(f"{ours}{systemctl} restart dfedge", _SERVICE_TIMEOUT)
         return ran.code == 0
 
     async def version(self) -> str:
@@ -110,6 +121,19 @@ class Board:
         """Run dfedge there; its JSON answer. Raises Refused with what it says."""
         return self._answer(await self._run(self._command("--json", *words), timeout), " ".join(words))
 
+    def hint(self, command: str) -> str:
+        """How the operator runs it there."""
+        return f"{self._to.ssh} {self._become + ' ' if self._become else ''}{command}"
+
+    @property
+    def journal(self) -> str:
+        """What shows there why the service is not well."""
+        return " ".join(["journalctl", *self._user(), "-eu", "dfedge"])
+
+    def _user(self) -> list[str]:
+        assert self._facts is not None, "probe first"
+        return ["--user"] if self._facts.uid else []
+
     def _command(self, *words: str) -> str:
         return shlex.join(["python3", "-I", self.path, *words])
 
@@ -124,7 +148,8 @@ class Board:
         if ran.code:
             why = answer.get("error") if isinstance(answer.get("error"), str) else first_line(ran.err)
             hint = answer.get("hint")
-            raise Refused(f"{self.where}: dfedge {what} there: {why}"[:600], hint if isinstance(hint, str) else "")
+            told = self.hint(printable(hint)) if isinstance(hint, str) and hint else ""
+            raise Refused(f"{self.where}: dfedge {what} there: {why}"[:600], told)
         if not answer and lines:
             raise Corrupt(f"{self.where}: dfedge {what} there answers with what is no JSON: {lines[-1][:80]}")
         return answer

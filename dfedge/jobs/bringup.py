@@ -21,12 +21,17 @@ Status = Mapping[str, object] | None
 
 
 class BringUp:
-    """The agent of `node` on one host; `ends` is when its certificates end."""
+    """The agent of `node` on one host; `ends` is when its certificates end.
 
-    def __init__(self, board: Board, to: Destination, node: str, ends: int, say: Say) -> None:
+    `wanted` is the SHA-256 of the file that its service is to run. Empty, as for a renewal: the one that it runs, for
+    `service update` may have changed it since.
+    """
+
+    def __init__(self, board: Board, to: Destination, node: str, wanted: str, ends: int, say: Say) -> None:
         self._board = board
         self._to = to
         self._node = node
+        self._wanted = wanted
         self._ends = ends
         self._say = say
 
@@ -35,20 +40,21 @@ class BringUp:
         if not await self._board.has_service():
             return False
         status = await self._board.status()
-        return self.trouble(status) != "" or await self._old(status)
+        return not self._is_right(await self._board.installed()) or await self._is_wrong(status)
 
-    async def run(self, *, changed: bool, joined: bool) -> str:
-        """Install the service if it is missing or something `changed`, and wait until its agent is healthy.
+    async def run(self, *, joined: bool) -> str:
+        """Install the service if it is missing or not as it should be, and wait until its agent is healthy.
+
+        Where the node has `joined` just now, an agent that ran before is started anew to read its certificates.
 
         Returns what the operator must still do, which may be to start it by hand. Raises TimedOut or Refused.
         """
         status = await self._board.status()
         if await self._board.has_service():
-            if changed or self.trouble(status) or await self._old(status):
-                await self._board.install_service()
-                # An agent that ran before read its certificates when it started.
-                again = joined and status is not None and await self._board.restart_service()
-                self._say("service", "done", "installed and started anew" if again else "installed and started")
+            installed = await self._board.installed()
+            if joined or not self._is_right(installed) or await self._is_wrong(status):
+                if not await self._set_right(installed, runs=status is not None) and status is None:
+                    return "not started"
             else:
                 self._say("service", "kept", "runs")
             status = await self._healthy()
@@ -57,7 +63,7 @@ class BringUp:
             self._say("service", "note", f"this dfedge installs no service; start it there: {by_hand}")
             return "not started"
         if trouble := self.trouble(status):
-            raise Refused(f"{self._to}: {trouble}", f"{self._to.ssh} dfedge doctor")
+            raise Refused(f"{self._to}: {trouble}", self._board.hint("dfedge doctor"))
         assert status is not None
         self._say("health", "done", f"dfedge {status.get('version', '?')}, {status.get('peers', 0)} peers")
         if not self._behind(status):
@@ -80,9 +86,31 @@ class BringUp:
         days = status.get("certificate_days")
         return isinstance(days, int) and days + 2 < (self._ends - wall_time()) // DAY
 
-    async def _old(self, status: Status) -> bool:
-        """Whether the agent runs another version, or on other certificates, than are there."""
-        return status is not None and (self._behind(status) or status.get("version") != await self._board.version())
+    async def _is_wrong(self, status: Status) -> bool:
+        """Whether the agent is not well, or runs another version, or on other certificates, than are there."""
+        if status is None or self.trouble(status) or self._behind(status):
+            return True
+        return self._wanted != "" and status.get("version") != await self._board.version()
+
+    def _is_right(self, installed: str) -> bool:
+        """Whether the service is of the version that it is to be. Two builds may have one version number."""
+        return installed != "" and (not self._wanted or self._wanted.startswith(installed))
+
+    async def _set_right(self, installed: str, *, runs: bool) -> bool:
+        """Install or change the service, and see that its agent is started, or anew; whether it was."""
+        started, notes = False, ""
+        if not installed or self._wanted:
+            started, notes = await self._board.install_service()
+        if not started:
+            started = await self._board.restart_service(runs=runs)
+        if not installed:
+            did = "installed and started" if started else "installed"
+        elif not self._is_right(installed):
+            did = f"changed from {installed[:12]} to {self._wanted[:12]}"
+        else:
+            did = f"started{' anew' if runs else ''}" if started else "is there, but systemd does not start it"
+        self._say("service", "done" if started else "note", f"{did}; {notes}" if notes else did)
+        return started
 
     async def _healthy(self) -> Status:
         status: Status = None
@@ -93,7 +121,7 @@ class BringUp:
                     return status
                 await anyio.sleep(POLL)
         why = f"not healthy after {HEALTH_TIMEOUT:.0f} s: {self.trouble(status)}"
-        raise TimedOut(f"{self._to}: {why}", f"{self._to.ssh} journalctl -u dfedge")
+        raise TimedOut(f"{self._to}: {why}", self._board.hint(self._board.journal))
 
     async def look(self, seen: Seen) -> bool | None:
         """Whether the operator's own agent meets it. It may be on another LAN, so that it does not is no failure."""

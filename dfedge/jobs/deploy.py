@@ -58,7 +58,6 @@ class Deployment:
         self._keys = keys  # node id → host, of this run
         self._host = str(reach.destination)
         self._ssh = reach.destination.ssh
-        self._copied = False
         self.outcome = Outcome(self._host)
 
     def say(self, step: str, did: str, text: str) -> None:
@@ -78,14 +77,15 @@ class Deployment:
             return replace(self.outcome, state="would", note="copy, enrol, join, install")
         node, public = await self._key(board)
         joined = await self._join(board, node, public, facts.nodename)
-        bringup = BringUp(board, self._reach.destination, node, self.outcome.ends or 0, self.say)
+        wanted = order.payload.sha256 if order.payload else ""
+        bringup = BringUp(board, self._reach.destination, node, wanted, self.outcome.ends or 0, self.say)
         if order.dry_run:
             todo = ["enrol and join"] if joined else []
             if await bringup.missing():
                 todo.append("install the service")
                 self.say("service", "would", "install and start it")
             return replace(self.outcome, state="would", note=", ".join(todo) or "nothing to do")
-        note = await bringup.run(changed=self._copied or joined, joined=joined)
+        note = await bringup.run(joined=joined)
         self._learn(state="joined" if await board.status() is None else "healthy", note=note)
         if self.outcome.state == "healthy":
             self._learn(seen=await bringup.look(self._seen))
@@ -107,7 +107,6 @@ class Deployment:
             return False
         started = anyio.current_time()
         await board.put(payload)
-        self._copied = True
         self.say("file", "done", f"{length} in {duration(anyio.current_time() - started)}, {board.path}")
         return True
 

@@ -39,9 +39,18 @@ def name_of(order: Order, reach: Reach, held: NodeRecord | None, nodename: str) 
         what = held.name if held else "a node that this fleet did not enrol"
         raise Refused(f"{to}: is {what}, not {wanted}", f"dfedge fleet deploy {wanted}={to}")
     try:
-        return wanted or to.suggested_name(nodename)
+        name = wanted or to.suggested_name(nodename)
     except ValueError as error:
         raise Refused(f"{to}: {error}; say how it is called", f"dfedge fleet deploy NAME={to}") from error
+    fleet = FleetFolder.open(order.fleet)
+    other = fleet.record(name)
+    if other and other.id not in fleet.revocation.nodes and (held is None or held.id != other.id):
+        raise Refused(
+            f"{to}: {name} is already enrolled with another key ({other.id[:12]}); if that is another host give this "
+            f"one a name of its own, if this one was wiped: dfedge fleet revoke {name}",
+            f"dfedge fleet deploy NAME={to}",
+        )
+    return name
 
 
 def stands(order: Order, held: NodeRecord | None, labels: Mapping[str, str], there: bytes) -> bool:

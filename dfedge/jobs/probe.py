@@ -1,5 +1,6 @@
 """What a host is, asked over plain SSH with nothing but `sh`: may we, and would dfedge run there?"""
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -7,6 +8,7 @@ from typing import Final, Protocol
 from dfedge.core.errors import Refused
 from dfedge.jobs.destination import Destination
 
+_CODE: Final = re.compile(r" \[[a-z_]+\]$")  # of an error of dfedge's, as in "… [refused]"
 OLDEST_PYTHON: Final = (3, 11)
 PROBE: Final = """
 echo uid $(id -u); echo user $(id -un); echo home "$HOME"; echo nodename $(uname -n); echo machine $(uname -m)
@@ -100,7 +102,7 @@ def _machine(machine: str, bits: str) -> str:
 def first_line(err: bytes) -> str:
     """What a person wants to see of a program's complaint: dfedge's own line, or else the last one."""
     lines = [line.strip() for line in err.decode(errors="replace").splitlines() if line.strip()]
-    ours = [line.removeprefix("dfedge: ") for line in lines if line.startswith("dfedge: ")]
+    ours = [_CODE.sub("", line.removeprefix("dfedge: ")) for line in lines if line.startswith("dfedge: ")]
     text = ours[0] if ours else lines[-1] if lines else "it says nothing"
     return printable(text[:300])
 

@@ -2,38 +2,24 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Iterator
-from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import container
 import pytest
+from container import Container
 
 REPOSITORY: Final = Path(__file__).parents[2]
-PATH: Final = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 
-@dataclass(frozen=True)
-class Host:
-    """The booted container: its files, and its first process."""
-
-    root: Path
-    init: int
-
-    def command(self, *words: object) -> list[str]:
-        enter = ["nsenter", "--target", str(self.init), "--all", "env", "-i", f"PATH={PATH}", "HOME=/root"]
-        return [*enter, *map(str, words)]
-
-    def run(self, *words: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(self.command(*words), capture_output=True, text=True, check=False, timeout=300)
+class Host(Container):
+    """It, with dfedge as its service."""
 
     def service(self, *words: object) -> Any:
         """The document of `dfedge service …`, which must go well."""
@@ -55,35 +41,13 @@ class Host:
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    missing = [tool for tool in ("mmdebstrap", "systemd-nspawn", "nsenter") if shutil.which(tool) is None]
-    if missing or os.geteuid() != 0:
-        pytest.skip(f"needs root and {', '.join(missing) or 'nothing else'}")
-    folder = tmp_path_factory.mktemp("host")
-    root = folder / "root"
-    sources = Path("/etc/apt/sources.list.d/debian.sources").read_text(encoding="utf-8")
-    mirror = next(line.split()[1] for line in sources.splitlines() if line.startswith("URIs:"))
-    subprocess.run(
-        ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--include=systemd,systemd-sysv,dbus,python3",
-         "--aptopt=APT::Install-Recommends \"false\"", "bookworm", root, mirror],
-        check=True,
-    )  # fmt: skip
+    if reason := container.unavailable():
+        pytest.skip(reason)
+    root = tmp_path_factory.mktemp("host") / "root"
+    container.make_debian(root)
     _put_files(root / "root")
-    command: list[str | Path] = [
-        "systemd-nspawn",
-        "--quiet",
-        "--directory",
-        root,
-        "--private-network",
-        "--register=no",
-        "--keep-unit",
-    ]
-    with (folder / "console").open("wb") as console:
-        nspawn = subprocess.Popen([*command, "--boot", "--console=pipe"], stdin=subprocess.DEVNULL, stdout=console)
-    try:
-        yield Host(root, _booted(nspawn))
-    finally:
-        nspawn.terminate()
-        nspawn.wait(60)
+    with container.booted(root, "--private-network") as there:
+        yield Host(there.root, there.init)
 
 
 def _put_files(home: Path) -> None:
@@ -107,29 +71,8 @@ def _put_files(home: Path) -> None:
         "crashes": "import sys\nif 'agent' in sys.argv: sys.exit(1)\n",
         "hangs": "import sys, time\nif 'agent' in sys.argv: time.sleep(9999)\n",
     }
-    with zipfile.ZipFile(home / "dfedge.pyz") as whole:
-        for name, head in other.items():
-            path = home / f"{name}.pyz"
-            path.write_bytes(b"#!/usr/bin/env python3\n")
-            with zipfile.ZipFile(path, "a") as archive:
-                for member in whole.infolist():
-                    added = head.encode() if member.filename == "__main__.py" else b""
-                    archive.writestr(copy(member), added + whole.read(member))  # it notes its place in there
-
-
-def _booted(nspawn: "subprocess.Popen[bytes]") -> int:
-    """Wait for the container's systemd; its process as we see it."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        children = Path(f"/proc/{nspawn.pid}/task/{nspawn.pid}/children").read_text().split()
-        if children:
-            host = Host(Path(), int(children[0]))
-            if host.run("systemctl", "is-system-running").stdout.strip() in ("running", "degraded"):
-                return host.init
-        if nspawn.poll() is not None:
-            break
-        time.sleep(1)
-    pytest.skip("systemd does not boot in a container here")
+    for name, head in other.items():
+        container.another_file(home / "dfedge.pyz", home / f"{name}.pyz", head)
 
 
 def test_installed_updated_and_never_without_an_agent(host: Host) -> None:

@@ -187,7 +187,9 @@ async def test_a_name_that_another_node_has_is_refused(fleet: Path, tmp_path: Pa
     run = Run(fleet)
     outcomes = await run(network, "192.0.2.1", "192.0.2.2", parallel=1)
     assert outcomes[0].name == "raspberrypi"
-    assert "already enrolled with another key" in str(outcomes[1].error)
+    assert "raspberrypi is already enrolled with another key" in str(outcomes[1].error)
+    [looked] = await Run(fleet, payload=run.order.payload, dry_run=True)(network, "192.0.2.2")
+    assert looked.error is not None and looked.error.hint == "dfedge fleet deploy NAME=192.0.2.2"
     [outcome] = await run(network, "kiosk-02=192.0.2.2")
     assert (outcome.error, outcome.name) == (None, "kiosk-02")
     [again] = await run(network, "192.0.2.2")  # the key says who it is
@@ -245,7 +247,7 @@ async def test_renewal_is_for_that_very_node_and_copies_nothing(fleet: Path, hos
         seen=not_here,
     )
     assert (outcomes[0].error, list_nodes(fleet)[0].serial) == (None, node.serial + 1)
-    assert "receive" not in host.said and "service" in host.said
+    assert not {"receive", "service"} & set(host.said) and "restart" in host.said
 
     stranger = FakeHost(tmp_path / "other", pyz=b"x")
     [outcome] = await deploy(
@@ -267,6 +269,41 @@ async def test_a_service_is_started_anew_with_its_new_certificates(fleet: Path, 
     outcome, _ = await one(fleet, host, labels={"site": "hall-2"})
     assert (outcome.state, outcome.note) == ("healthy", "")
     assert host.said.index("join") < host.said.index("service") < host.said.index("restart")
+
+
+async def test_a_file_that_the_host_refused_is_tried_again_and_never_passes_for_the_one_that_runs(
+    fleet: Path, host: FakeHost
+) -> None:
+    await one(fleet, host)
+    other = Payload.of(a_file("native/x86_64.tar.xz"), "dfedge.pyz")  # of the same version number
+    host.refuses = other.data
+    for _ in range(2):
+        outcome, _ = await one(fleet, host, "pi@gw-1", become="sudo", payload=other)
+        assert outcome.state == "failed" and "it does not work on this host" in str(outcome.error)
+        assert outcome.error and outcome.error.hint == "ssh pi@gw-1 sudo journalctl -eu dfedge"
+    host.refuses = b""
+    outcome, run = await one(fleet, host, payload=other, dry_run=True)
+    assert outcome.note == "install the service"
+    outcome, run = await one(fleet, host, payload=other)
+    assert (outcome.state, run.did("file"), run.did("service")) == ("healthy", ["kept"], ["done"])
+    assert other.sha256.startswith(host.installed)
+
+
+async def test_a_user_without_a_systemd_of_its_own_is_told_at_once(fleet: Path, host: FakeHost) -> None:
+    host.uid, host.starts = 1000, False
+    for did in ("installed", "is there, but systemd does not start it"):
+        outcome, run = await one(fleet, host)
+        assert (outcome.error, outcome.state, outcome.note) == (None, "joined", "not started")
+        assert run.steps[-1].text == f"{did}; this user's systemd does not run here"
+
+
+async def test_a_renewal_leaves_the_service_at_its_version(fleet: Path, host: FakeHost) -> None:
+    await one(fleet, host)
+    host.systemd, host.installed = True, "0123456789abcdef"  # by `service update`
+    host.said.clear()
+    outcome, _ = await one(fleet, host, payload=None, renew=True)
+    assert (outcome.error, outcome.state) == (None, "healthy")
+    assert "service" not in host.said and "restart" in host.said
 
 
 def test_nodes_that_are_to_be_renewed(fleet: Path, tmp_path: Path) -> None:
