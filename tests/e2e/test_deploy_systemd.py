@@ -89,7 +89,7 @@ def _let_in(root: Path, key: str) -> None:
     subprocess.run(["chroot", root, "useradd", "--create-home", "--shell", "/bin/bash", "pi"], check=True)
     (root / "etc/sudoers.d/dfedge").write_text("pi ALL=(root) NOPASSWD: ALL\n")
     for home in ("root", "home/pi"):
-        (root / home / ".ssh").mkdir(mode=0o700)
+        (root / home / ".ssh").mkdir(mode=0o700, exist_ok=True)
         (root / home / ".ssh/authorized_keys").write_text(key)
     subprocess.run(["chroot", root, "chown", "-R", "pi:pi", "/home/pi"], check=True)
 
