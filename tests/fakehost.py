@@ -38,6 +38,7 @@ class FakeHost:
     uid: int = 0
     service: bool = True
     systemd: bool = False
+    lingers: bool = False  # the services of its user
     starts: bool = True  # what `service install` installs
     degraded: str | None = None
     sudo: Ran = field(default_factory=Ran)
@@ -71,6 +72,8 @@ class FakeHost:
 
     def _step(self, script: str, data: bytes) -> Ran:
         words = shlex.split(script)
+        if words[:2] == ["test", "-e"]:
+            return Ran(0 if self.lingers else 1)
         if words[0] == "test":
             self.said.append("read")
             path = Path(words[3])

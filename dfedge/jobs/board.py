@@ -15,6 +15,7 @@ from dfedge.jobs.payload import Payload
 from dfedge.jobs.probe import Facts, Ran, Shell, check_become, first_line, printable, probe
 
 NAME: Final = "deployed.pyz"  # `service install` has its own copies beside it
+_LINGER: Final = "/var/lib/systemd/linger/"  # systemd-logind(8)
 _SLOWEST: Final = 32 * 1024  # bytes/s; a copy that is slower is given up
 _DFEDGE_TIMEOUT: Final = 120.0  # seconds; the first start on a board unpacks 15 MB to an SD card
 _SERVICE_TIMEOUT: Final = 240.0  # seconds; it runs a selftest
@@ -104,6 +105,14 @@ class Board:
         ours = f"{systemctl} is-active -q dfedge && " if runs else ""
         ran = await self._run(f"{ours}{systemctl} restart dfedge", _SERVICE_TIMEOUT)
         return ran.code == 0
+
+    async def to_linger(self) -> str:
+        """What lets the agent of a user run without a login of that user; empty where nothing is needed."""
+        assert self._facts is not None, "probe first"
+        if self._facts.uid == 0:
+            return ""
+        ran = await self._run(f"test -e {shlex.quote(_LINGER + self._facts.user)}")
+        return f"sudo loginctl enable-linger {self._facts.user}" if ran.code else ""
 
     async def version(self) -> str:
         """Which dfedge the file there is."""

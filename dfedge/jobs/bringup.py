@@ -66,10 +66,13 @@ class BringUp:
             raise Refused(f"{self._to}: {trouble}", self._board.hint("dfedge doctor"))
         assert status is not None
         self._say("health", "done", f"dfedge {status.get('version', '?')}, {status.get('peers', 0)} peers")
-        if not self._behind(status):
-            return ""
-        self._say("health", "note", "its agent runs on its old certificates until it is started anew")
-        return "old certificates until it is started anew"
+        if self._behind(status):
+            self._say("health", "note", "its agent runs on its old certificates until it is started anew")
+            return "old certificates until it is started anew"
+        if command := await self._board.to_linger():
+            self._say("health", "note", f"its agent ends with the login; to let it run on, there: {command}")
+            return "ends with the login"
+        return ""
 
     def trouble(self, status: Status) -> str:
         """Why it is not healthy; empty if it is."""

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,7 +56,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     build: list[str | Path] = [ROOT / "scripts/build-zipapp", "--targets", os.uname().machine]
     subprocess.run([*build, "-o", tmp_path / "dfedge.pyz"], check=True, env={**os.environ, "PYTHON": sys.executable})
     container.make_debian(tmp_path / "kiosk-a", "openssh-server", "sudo")
-    shutil.copytree(tmp_path / "kiosk-a", tmp_path / "kiosk-b", symlinks=True)
+    subprocess.run(["cp", "-a", tmp_path / "kiosk-a", tmp_path / "kiosk-b"], check=True)  # with its devices
     with lab.Lan("depsys", 3) as lan, ExitStack() as stack:
         fleet = Fleet(tmp_path, lan)
         stack.callback(fleet.stop)
@@ -90,7 +89,7 @@ def _let_in(root: Path, key: str) -> None:
     subprocess.run(["chroot", root, "useradd", "--create-home", "--shell", "/bin/bash", "pi"], check=True)
     (root / "etc/sudoers.d/dfedge").write_text("pi ALL=(root) NOPASSWD: ALL\n")
     for home in ("root", "home/pi"):
-        (root / home / ".ssh").mkdir(mode=0o700)
+        (root / home / ".ssh").mkdir(mode=0o700, exist_ok=True)
         (root / home / ".ssh/authorized_keys").write_text(key)
     subprocess.run(["chroot", root, "chown", "-R", "pi:pi", "/home/pi"], check=True)
 

@@ -297,6 +297,15 @@ async def test_a_user_without_a_systemd_of_its_own_is_told_at_once(fleet: Path, 
         assert run.steps[-1].text == f"{did}; this user's systemd does not run here"
 
 
+async def test_an_agent_that_ends_with_the_login_is_told(fleet: Path, host: FakeHost) -> None:
+    host.uid = 1000
+    outcome, run = await one(fleet, host)
+    assert (outcome.state, outcome.note) == ("healthy", "ends with the login")
+    assert run.steps[-1].text.endswith("sudo loginctl enable-linger pi")
+    host.lingers = True
+    assert (await one(fleet, host))[0].note == ""
+
+
 async def test_a_renewal_leaves_the_service_at_its_version(fleet: Path, host: FakeHost) -> None:
     await one(fleet, host)
     host.systemd, host.installed = True, "0123456789abcdef"  # by `service update`
