@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from dfedge.core.image.name import Ref, check_name, check_version
-from dfedge.core.units import parse_duration
+from dfedge.core.units import parse_duration, parse_rate
 
 T = TypeVar("T")
 
@@ -31,6 +31,13 @@ def _label(text: str) -> tuple[str, str]:
     return key, value
 
 
+def _rate(text: str) -> int:
+    rate = parse_rate(text)
+    if not rate:
+        raise ValueError("0 lets nothing pass; to stop for a while: dfedge throttle pause")
+    return rate
+
+
 def _sha256(text: str) -> str:
     if not re.fullmatch(r"[0-9A-Fa-f]{64}", text):
         raise ValueError(f'"{text}" is not a SHA-256 in hex; sha256sum prints one')
@@ -41,6 +48,7 @@ ref = telling(Ref.parse)
 image_name = telling(check_name)
 version = telling(check_version)
 seconds = telling(parse_duration)
+rate = telling(_rate)
 label = telling(_label)
 sha256 = telling(_sha256)
 

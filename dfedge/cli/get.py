@@ -4,7 +4,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from typing import Final
 
-from dfedge.cli.argument import add_ref, seconds
+from dfedge.cli.argument import add_ref, rate, seconds
 from dfedge.cli.field import counted, image_label, number, rows, whole, word
 from dfedge.cli.output import Output
 from dfedge.cli.progress import progress_of
@@ -31,6 +31,7 @@ def arguments(parser: ArgumentParser) -> None:
         default="normal",
         help="while an image of a higher priority gets on, this one waits",
     )
+    parser.add_argument("--max-rate", type=rate, metavar="RATE", help="the most for this image, as in 2MB/s")
 
 
 def run(args: Namespace, out: Output) -> int:
@@ -64,7 +65,13 @@ def run(args: Namespace, out: Output) -> int:
 def _params(args: Namespace, target: Target | None) -> dict[str, object]:
     """What the agent is asked for; it refuses several files for one place before it fetches any."""
     one_file = target is not None and not target.folder
-    return {"ref": str(args.ref), "timeout": args.timeout, "one_file": one_file, "priority": args.priority}
+    return {
+        "ref": str(args.ref),
+        "timeout": args.timeout,
+        "one_file": one_file,
+        "priority": args.priority,
+        "max_rate": args.max_rate,
+    }
 
 
 def _write(target: Target, agent: Client, result: dict[str, object], label: str) -> str:

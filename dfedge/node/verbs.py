@@ -5,6 +5,7 @@ import binascii
 import os
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 from dfedge.core.errors import NotFound, Refused, Untrusted, UsageError
@@ -165,19 +166,23 @@ class _Verbs:
     # Getting and giving
 
     async def get(self, params: Document, call: Call) -> Document:
-        ref, timeout = _ref(params), _timeout(params, "get")
-        await call.emit({"type": "start", "ref": str(ref)})
-        told = False
-
-        async def report(progress: Progress) -> None:
-            nonlocal told
-            await call.emit(_progress("progress" if told else "manifest", progress))
-            told = True
-
+        ref, timeout, most = _ref(params), _timeout(params, "get"), _most(params)
         one_file, priority = params.get("one_file") is True, PRIORITIES.get(str(params.get("priority", "normal")))
         if priority is None:
             raise UsageError(f"get: {params.get('priority')} is no priority; {', '.join(PRIORITIES)}")
-        fetched = await self._node.fetcher.fetch(ref, timeout, report, one_file=one_file, priority=priority)
+        await call.emit({"type": "start", "ref": str(ref)})
+        down, told = self._node.throttle.limiter.down, False
+
+        async def report(progress: Progress) -> None:
+            nonlocal told
+            if not told and most is not None:
+                limited.callback(down.limit_image, progress.image, None)
+                down.limit_image(progress.image, most)
+            await call.emit(_progress("progress" if told else "manifest", progress))
+            told = True
+
+        with ExitStack() as limited:
+            fetched = await self._node.fetcher.fetch(ref, timeout, report, one_file=one_file, priority=priority)
         return self._fetched(fetched)
 
     def _fetched(self, fetched: Fetched) -> Document:
@@ -293,6 +298,15 @@ def _timeout(params: Document, verb: str) -> float | None:
     if not (isinstance(timeout, (int, float)) and timeout > 0):
         raise UsageError(f"{verb} {params.get('ref')}: timeout {timeout!r} is not a number of seconds")
     return float(timeout)
+
+
+def _most(params: Document) -> float | None:
+    most = params.get("max_rate")
+    if most is None:
+        return None
+    if not (isinstance(most, (int, float)) and most > 0):
+        raise UsageError(f"get {params.get('ref')}: max_rate {most!r} is not a number of bytes a second")
+    return float(most)
 
 
 def _close(fds: list[int]) -> None:

@@ -150,3 +150,16 @@ def test_settings_that_mean_nothing_are_refused_where_they_stand(tmp_path: Path,
         assert done.returncode == 2
         assert f"{board.fleet.settings}:2: throttle.{line.partition(' ')[0]} is wrong" in done.stderr
         assert says in done.stderr
+
+
+def test_one_image_may_be_bounded_and_the_node_is_not(pair: tuple[Board, Board]) -> None:
+    seed, board = pair
+    (board.fleet.folder / "other").write_bytes(os.urandom(MIB // 2))
+    seed.ask("publish", str(board.fleet.folder / "other"), "--name", "other", "--version", "1")
+    slow = board.popen(["get", "image:1", "--max-rate", "100 kB/s"], -1, -1)
+    until(lambda: held(board) > 0, "the slow one to have begun")
+    board.ask("get", "other:1")
+    assert slow.poll() is None, "4 MiB at 100 kB/s take 40 s"
+    slow.kill()
+    slow.communicate()
+    assert "0 lets nothing pass" in board.run("get", "image:1", "--max-rate", "0 B/s").stderr
