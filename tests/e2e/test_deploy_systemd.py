@@ -68,7 +68,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
             root = tmp_path / f"kiosk-{'ab'[node - 1]}"
             _let_in(root, operator.key)
             network = f"--network-namespace-path=/run/netns/{lan.namespace(node)}"
-            hosts.append(stack.enter_context(container.booted(root, network, f"--hostname={root.name}")))
+            hosts.append(stack.enter_context(container.booted(root, network)))
         addresses = [lan.address(1), lan.address(2)]
         known = operator.ssh / "known_hosts"
 
@@ -85,6 +85,7 @@ def _let_in(root: Path, key: str) -> None:
     """Root, and pi who may sudo; with host keys of its own."""
     for old in (root / "etc/ssh").glob("ssh_host_*"):
         old.unlink()
+    (root / "etc/hostname").write_text(f"{root.name}\n")
     subprocess.run(["ssh-keygen", "-q", "-A", "-f", root], check=True)
     subprocess.run(["chroot", root, "useradd", "--create-home", "--shell", "/bin/bash", "pi"], check=True)
     (root / "etc/sudoers.d/dfedge").write_text("pi ALL=(root) NOPASSWD: ALL\n")
