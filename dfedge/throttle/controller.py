@@ -192,7 +192,8 @@ class Controller:
             (policy.uplink, f"{way} beyond the LAN", "uplink_max"),
         ):
             if caps.of(way) < math.inf:
-                yield Limit(caps.of(way), cap_words(caps.of(way), where), f"throttle.{setting}_{way}")
+                named = caps.by(way) or f"throttle.{setting}_{way}"
+                yield Limit(caps.of(way), cap_words(caps.of(way), where), named)
         pressed = self._resources.why(way)
         if pressed is not None:
             rate = self._resources.rate(way)

@@ -39,6 +39,8 @@ class Caps:
 
     up: float | None = None
     down: float | None = None
+    up_by: str = field(default="", compare=False)  # the setting, where it is not the usual one
+    down_by: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         for cap in (self.up, self.down):
@@ -50,9 +52,13 @@ class Caps:
         cap = self.up if way == "up" else self.down
         return inf if cap is None else cap
 
-    def but(self, way: str, cap: float) -> "Caps":
-        """The same with another cap for "up" or "down"."""
-        return replace(self, up=cap) if way == "up" else replace(self, down=cap)
+    def by(self, way: str) -> str:
+        """The setting that the cap of "up" or "down" is from; empty: the usual one."""
+        return self.up_by if way == "up" else self.down_by
+
+    def but(self, way: str, cap: float, by: str) -> "Caps":
+        """The same with another cap for "up" or "down", from another setting."""
+        return replace(self, up=cap, up_by=by) if way == "up" else replace(self, down=cap, down_by=by)
 
 
 @dataclass(frozen=True, slots=True)

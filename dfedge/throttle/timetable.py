@@ -14,6 +14,7 @@ from dfedge.core.units import parse_rate
 from dfedge.throttle.policy import Policy, Profile
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+SETTING: Final = "throttle.windows"
 EXAMPLE: Final = 'write one as in "mon-fri 08:00-18:00: max_down 5 Mbit/s"'
 CAPS: Final = {
     f"{where}max_{way}": (kind, way)
@@ -52,13 +53,13 @@ class Window:
             policy = replace(policy, profile=self.profile)
         for kind, way, rate in self.caps:
             if kind == "host":
-                policy = replace(policy, host=policy.host.but(way, rate))
+                policy = replace(policy, host=policy.host.but(way, rate, SETTING))
             elif kind == "lan":
-                policy = replace(policy, lan=policy.lan.but(way, rate))
+                policy = replace(policy, lan=policy.lan.but(way, rate, SETTING))
             else:
-                policy = replace(policy, uplink=policy.uplink.but(way, rate))
+                policy = replace(policy, uplink=policy.uplink.but(way, rate, SETTING))
         if self.pause:
-            policy = replace(policy, paused=self.when, paused_by="throttle.windows")
+            policy = replace(policy, paused=self.when, paused_by=SETTING)
         return policy
 
 

@@ -8,6 +8,7 @@ import pytest
 from dfedge.throttle.controller import Controller
 from dfedge.throttle.load import Battery, Cpu, Load, Pressure, Traffic
 from dfedge.throttle.policy import Caps, Policy
+from dfedge.throttle.timetable import parse_window
 
 QUIET = Traffic()
 
@@ -111,3 +112,9 @@ def test_what_holds_for_some_peers_only_is_told_and_is_not_the_budget_of_all() -
     budget = Controller().step({"eth0": (QUIET, QUIET)}, None, policy, 1.0)
     assert budget.up.rate == math.inf
     assert [limit.setting for way, limit in budget.limits if way == "up"] == ["throttle.uplink_day"]
+
+
+def test_a_cap_of_a_window_is_not_blamed_on_the_usual_setting() -> None:
+    policy = parse_window("00:00-24:00: max_down 8 Mbit/s").over(Policy(host=Caps(1e6, 2e6)))
+    budget = Controller().step({"eth0": (QUIET, QUIET)}, None, policy, 1.0)
+    assert (budget.down.setting, budget.up.setting) == ("throttle.windows", "throttle.max_up")
