@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from dfedge.core.errors import NotFound, Refused
-from dfedge.install import guard, system
+from dfedge.install import guard, manual, system
 from dfedge.install.file import holds, leads_to, link, write
 from dfedge.install.place import ACCOUNT, Place
 from dfedge.install.proof import prove
@@ -92,6 +92,7 @@ def update(place: Place, source: Path, judge: Judge, *, expected: str = "", pyth
         _try(place, new, python, proof)
         done.judged = done.started = switch(place, new, judge)
         done.steps.append(f"lead {place.folder / guard.CURRENT} to {new.label}")
+        _need_manual(place, new.file, _Steps(done, dry_run=False))
         if not done.judged:
             done.notes.append("no agent runs, so nothing judged it beyond its selftest")
         return done
@@ -124,6 +125,7 @@ def _install(
         steps.need(True, "have systemd read its units again", judge.system.reload)
     if old is not None and old.id != new.id:
         steps.need(True, f"change from {old.label} to {new.label}", lambda: _switch(place, new, judge, done))
+    _need_manual(place, source, steps)
     _need_start(place, judge, steps, done, start=start, changed=changed and not done.judged)
     return done
 
@@ -159,6 +161,11 @@ def _need_program(place: Place, steps: _Steps, done: Done) -> None:
         return
     steps.need(not leads_to(place.program, target), f"make the command {place.program}",
                lambda: link(place.program, target))  # fmt: skip
+
+
+def _need_manual(place: Place, pyz: Path, steps: _Steps) -> None:
+    lacking = manual.lacking(place, pyz)
+    steps.need(bool(lacking), "write the man page and the completions", lambda: manual.put(lacking))
 
 
 def _need_start(place: Place, judge: Judge, steps: _Steps, done: Done, *, start: bool, changed: bool) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from dfedge.install import guard, system
+from dfedge.install import guard, manual, system
 from dfedge.install.file import leads_to, remove
 from dfedge.install.install import check_writable
 from dfedge.install.place import ACCOUNT, Place
@@ -34,6 +34,7 @@ def uninstall(place: Place, host: System, *, purge: bool, dry_run: bool) -> list
     need(host.runs and bool(done), "have systemd read its units again", host.reload)
     ours = leads_to(place.program, f"../lib/dfedge/{guard.CURRENT}/{FILE}")
     need(ours, f"remove {place.program}", lambda: remove(place.program))
+    need(bool(manual.there(place)), "remove the man page and the completions", lambda: manual.clear(place))
     sysusers = place.root / "etc/sysusers.d/dfedge.conf"
     need(not place.is_here and sysusers.is_file(), f"remove {sysusers}", lambda: remove(sysusers))
     need(place.folder.is_dir(), f"remove {place.folder}", lambda: _remove_versions(place.folder))

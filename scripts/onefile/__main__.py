@@ -8,7 +8,14 @@ import time
 from pathlib import Path
 from typing import Final
 
+from manual.bash import bash
+from manual.command import commands
+from manual.fish import fish
+from manual.page import page
+from manual.zsh import zsh
+
 from dfedge import __version__
+from dfedge.install.manual import FILES
 from onefile import cross, download, lock, pack
 from onefile.boot.build import Build, Native
 from onefile.target import TARGETS, Target
@@ -35,11 +42,12 @@ def main() -> int:
     licence = (ROOT / "LICENSE").read_bytes()
     lib["licenses/dfedge/LICENSE"] = licence
     lib |= pack.pure(download.wheels(args.kept, [pins[name] for name in lock.PURE]))
+    epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or time.clock_gettime(time.CLOCK_REALTIME))
+    lib |= _manual(epoch)
     archives: dict[str, bytes] = {}
     for target in targets:
         lib |= _modules(args.kept, target, pins, archives)
     build = Build(__version__, tuple(Native(target.machine, target.libc, target.pythons) for target in targets))
-    epoch = int(os.environ.get("SOURCE_DATE_EPOCH") or time.clock_gettime(time.CLOCK_REALTIME))
     build_id = pack.write(args.output, build, lib, archives, epoch)
     length = args.output.stat().st_size
     print(f"{args.output}: {length:,} bytes, build {build_id[:16]}, {', '.join(names)}")
@@ -47,6 +55,13 @@ def main() -> int:
         print(f"build-zipapp: {length:,} bytes, the most is {MAX_BYTES:,}", file=sys.stderr)
         return 1
     return 0
+
+
+def _manual(epoch: int) -> dict[str, bytes]:
+    """The man page and the completions, which `service install` puts where the host looks for them."""
+    found = commands()
+    texts = (page(found, time.strftime("%Y-%m-%d", time.gmtime(epoch))), bash(found), zsh(found), fish(found))
+    return {f"share/{name}": text.encode() for name, text in zip(FILES, texts, strict=True)}
 
 
 def _modules(kept: Path, target: Target, pins: dict[str, lock.Pin], archives: dict[str, bytes]) -> dict[str, bytes]:
