@@ -8,10 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import tzinfo
-from ipaddress import ip_network
 from pathlib import Path
-from socket import if_nameindex
 from typing import Any, Final
 
 from dfedge.core.errors import UsageError
@@ -33,10 +30,16 @@ from dfedge.node.kind import (
     whole_number,
 )
 from dfedge.node.sense import contradictions
-from dfedge.throttle.orders import Orders
-from dfedge.throttle.policy import Caps, Policy, Profile
-from dfedge.throttle.quota import Allotment
-from dfedge.throttle.timetable import parse_window
+from dfedge.node.throttleconfig import (
+    ThrottleConfig,
+    check_battery_action,
+    check_interface,
+    check_prefix,
+    check_profile,
+    check_window,
+    check_zone,
+    throttle_config,
+)
 
 DEFAULT_PORT: Final = 7411
 CONFIG_FILE: Final = Path("/etc/dfedge/dfedge.toml")
@@ -75,14 +78,6 @@ class StoreConfig:
     evict_from: int  # per cent of what it may hold
     evict_to: int
     scrub: float | None  # seconds in which everything is read again once
-
-
-@dataclass(frozen=True, slots=True)
-class ThrottleConfig:
-    """[throttle]"""
-
-    enabled: bool
-    orders: Orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,90 +163,6 @@ def _scrub(seconds: float) -> float:
     return seconds
 
 
-def _profile(text: str) -> str:
-    names = [profile.value for profile in Profile]
-    if text not in names:
-        raise ValueError(f'"{text}" is no profile; write one of {", ".join(names)}')
-    return text
-
-
-def _prefix(text: str) -> str:
-    try:
-        return str(ip_network(text))
-    except ValueError:
-        raise ValueError(f'"{text}" is not a network; write one as in "10.0.0.0/8"') from None
-
-
-def _window(text: str) -> str:
-    return parse_window(text).text
-
-
-def _zone(text: str) -> str:
-    from zoneinfo import ZoneInfo, available_timezones  # no command should wait for it that has no zone
-
-    try:
-        return ZoneInfo(text).key
-    except (ValueError, OSError, KeyError):  # a zone that is not known is a KeyError
-        known = "" if available_timezones() else "; this host knows none: install tzdata"
-        raise ValueError(f'"{text}" is no time zone; write one as in "Europe/Berlin"{known}') from None
-
-
-def _zone_of(name: str) -> tzinfo:
-    from zoneinfo import ZoneInfo
-
-    return ZoneInfo(name)
-
-
-def _interface(text: str) -> str:
-    if text not in (names := [name for _, name in if_nameindex()]):
-        raise ValueError(f'"{text}" is no interface of this host; it has {", ".join(sorted(names))}')
-    return text
-
-
-def _battery_action(text: str) -> str:
-    if text not in ("slow", "pause"):
-        raise ValueError(f'"{text}" is neither slow nor pause')
-    return text
-
-
-def _throttle(values: Mapping[str, Any]) -> ThrottleConfig:
-    told = {key.removeprefix("throttle."): value for key, value in values.items() if key.startswith("throttle.")}
-    (up, link_up), (down, link_down) = _cap(told["max_up"]), _cap(told["max_down"])
-    policy = Policy(
-        profile=Profile(told["profile"]),
-        host=Caps(up, down),
-        lan=Caps(told["lan_max_up"], told["lan_max_down"]),
-        uplink=Caps(told["uplink_max_up"], told["uplink_max_down"]),
-        floor=told["floor"],
-        lan_prefixes=told["lan_prefixes"],
-        cpu=told["cpu"] / 100,
-        memory=told["memory"] / 100,
-        celsius=told["celsius"],
-        battery=told["battery"] / 100,
-        pressure_io=told["pressure_io"],
-        pressure_memory=told["pressure_memory"],
-        link_up=link_up,
-        link_down=link_down,
-        metered=told["metered"],
-        battery_pauses=told["battery_action"] == "pause",
-    )
-    orders = Orders(
-        policy,
-        Path(told["hold_file"]) if told["hold_file"] else None,
-        tuple(map(parse_window, told["windows"])),
-        _zone_of(told["time_zone"]) if told["time_zone"] else None,
-        Allotment(told["uplink_day"], told["uplink_month"]),
-    )
-    return ThrottleConfig(told["enabled"], orders)
-
-
-def _cap(value: int | str | None) -> tuple[float | None, float | None]:
-    """In bytes/s, or as a share of each link."""
-    if isinstance(value, str):
-        return None, int(value.rstrip(" %")) / 100
-    return value, None
-
-
 def _folder(text: str) -> str:
     if not text.startswith("/"):
         raise ValueError(f'"{text}" is not a whole path; write one as in "/media"')
@@ -275,7 +186,7 @@ _TABLE: Final = (
     Setting("throttle.enabled", FLAG, True, "stay out of the way of the node's own work"),
     Setting(
         "throttle.profile",
-        checked(TEXT, _profile),
+        checked(TEXT, check_profile),
         "background",
         "what a transfer may cost the host: background, balanced, full",
     ),
@@ -285,26 +196,36 @@ _TABLE: Final = (
     Setting("throttle.lan_max_down", CAP, None, "the most to receive from peers on the LAN"),
     Setting("throttle.uplink_max_up", CAP, None, "the most to send to peers behind a router"),
     Setting("throttle.uplink_max_down", CAP, None, "the most to receive from peers behind a router"),
-    Setting("throttle.lan_prefixes", checked(TEXTS, _prefix), (), "networks that count as LAN behind a router too"),
+    Setting(
+        "throttle.lan_prefixes",
+        checked(TEXTS, check_prefix),
+        (),
+        "networks that count as LAN behind a router too",
+    ),
     Setting("throttle.floor", CAP, 62_500, "what load and other flows never take from us, per second"),
     Setting("throttle.cpu", PERCENT, 80, "per cent of the CPU in others' hands from which on we hold back"),
     Setting("throttle.memory", PERCENT, 5, "per cent of the memory below which we hold back"),
     Setting("throttle.celsius", whole_number(30, 120), 80, "degrees from which on we hold back"),
     Setting("throttle.battery", PERCENT, 20, "per cent of charge below which, discharging, we hold back"),
-    Setting("throttle.battery_action", checked(TEXT, _battery_action), "slow", "what to do then: slow, or pause"),
+    Setting(
+        "throttle.battery_action",
+        checked(TEXT, check_battery_action),
+        "slow",
+        "what to do then: slow, or pause",
+    ),
     Setting("throttle.pressure_io", PERCENT, 25, "per cent of time that programs wait for the disk, likewise"),
     Setting("throttle.pressure_memory", PERCENT, 10, "per cent of time that programs wait for memory, likewise"),
     Setting("throttle.hold_file", checked(TEXT, _folder), None, "while this file exists, nothing moves"),
     Setting(
         "throttle.windows",
-        separated(checked(TEXTS, _window), ";"),
+        separated(checked(TEXTS, check_window), ";"),
         (),
         'times with settings of their own, as "mon-fri 08:00-18:00: max_down 5 Mbit/s"',
     ),
-    Setting("throttle.time_zone", checked(TEXT, _zone), None, "of windows, days and months; none: this host's"),
+    Setting("throttle.time_zone", checked(TEXT, check_zone), None, "of windows, days and months; none: this host's"),
     Setting("throttle.uplink_day", SIZE, None, "the most bytes a day to and from peers behind a router"),
     Setting("throttle.uplink_month", SIZE, None, "the most bytes a month, likewise"),
-    Setting("throttle.metered", checked(TEXTS, _interface), (), "network interfaces that carry no images"),
+    Setting("throttle.metered", checked(TEXTS, check_interface), (), "network interfaces that carry no images"),
     Setting("import.watch", checked(TEXTS, _folder), (), "folders whose bundles are taken in as they appear"),
     Setting("follow.channels", checked(TEXTS, check_name), (), "channels whose releases this node takes"),
     Setting("hooks.install", _ARGV, (), "program and arguments that install an image"),
@@ -369,7 +290,7 @@ def load(
             values["store.evict_to"],
             values["store.scrub"],
         ),
-        throttle=_throttle(values),
+        throttle=throttle_config(values),
         imports=ImportConfig(tuple(map(Path, values["import.watch"]))),
         follow=FollowConfig(values["follow.channels"]),
         hooks=HooksConfig(
