@@ -5,6 +5,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from typing import Final, Protocol
 
 import anyio
@@ -52,8 +53,7 @@ class Steering:
         self._kept = kept
         self._until: float | None = None  # monotonic seconds; infinite: until somebody resumes
         self._applied: Policy | None = None
-        today = wall_time(wall(), orders.zone).date()
-        self.used = (kept.read() if kept is not None else None) or Used(today)
+        self.used = (kept.read() if kept is not None else None) or Used(self._now.date())
         self._saved = self.used
         self._saved_at = -math.inf
         self._counted = moved()
@@ -77,7 +77,11 @@ class Steering:
     @property
     def windows(self) -> list[Window]:
         """Those that hold now."""
-        return in_force(self._orders.windows, wall_time(self._wall(), self._orders.zone))
+        return in_force(self._orders.windows, self._now)
+
+    @property
+    def _now(self) -> datetime:
+        return wall_time(self._wall(), self._orders.zone)
 
     def settings(self, orders: Orders) -> None:
         """Go by other settings from now on; a pause goes on."""
@@ -123,7 +127,7 @@ class Steering:
         """Add what went beyond the LAN since the last look, on the day that it is now."""
         moved = self._moved()
         nbytes, self._counted = max(0, round(moved - self._counted)), moved
-        self.used = self.used.add(nbytes, wall_time(self._wall(), self._orders.zone).date())
+        self.used = self.used.add(nbytes, self._now.date())
         if self._clock() - self._saved_at >= SAVE_S:
             self.save()
 

@@ -127,6 +127,3 @@ class Meters:
         )
         proven = sum(self._peaks[id(step.session)].most[way] for step in active)
         return Traffic(own, max(own, total), delay, rtt, len(active), peer, proven)
-
-    def _is_on_link(self, step: Step) -> bool:
-        return self._routes.of(step.session.address).on_link
