@@ -51,7 +51,7 @@ def _image(node: "Node", view: "View", drive: Drive, shared: dict[str, Counter[N
         "image": full_digest(drive.image),
         "name": manifest.name,
         "version": manifest.version,
-        "state": "paused" if node.throttle.policy.paused else "fetching" if way == "down" else "seeding",
+        "state": "paused" if node.throttle.budget.paused else "fetching" if way == "down" else "seeding",
         "bytes_total": manifest.size,
         "bytes_done": drive.held_bytes,
         "peers": len(members),
