@@ -1,4 +1,7 @@
-"""Driving one image's swarm: what happens on the wire goes in as events, the swarm's actions come out as messages."""
+"""Driving one image's swarm: what happens on the wire goes in as events, the swarm's actions come out as messages.
+
+A little longer than other modules: what is asked for, what comes back and what is served share one state.
+"""
 
 import asyncio
 import logging
