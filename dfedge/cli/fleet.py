@@ -8,7 +8,7 @@ from typing import Final
 from dfedge.cli.argument import add_dry_run, add_fleet, label
 from dfedge.cli.field import counted
 from dfedge.cli.fleetdeploy import DEPLOY, RENEW, deploy, deploy_arguments, renew, renew_arguments
-from dfedge.cli.fleetlist import list_nodes
+from dfedge.cli.fleetlist import described, list_nodes
 from dfedge.cli.output import Output, utc
 from dfedge.cli.parser import Subcommands
 from dfedge.cli.reach import config_of, running_agent
@@ -81,11 +81,7 @@ def _enroll(args: Namespace, out: Output) -> int:
         config.fleet_dir, args.name, dict(args.label), args.out.absolute(), args.key, days, dry_run=args.dry_run
     )
     document = {
-        "id": node.id,
-        "name": node.name,
-        "labels": dict(node.labels),
-        "serial": node.serial,
-        "ends": utc(node.ends),
+        **described(node),
         "out": str(args.out),
         "dry_run": args.dry_run,
     }

@@ -1,6 +1,7 @@
 """dfedge fleet list: the nodes that were issued, and what the agent here knows of them."""
 
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from dfedge.cli.field import rows, whole, word
 from dfedge.cli.output import Output, utc
@@ -8,6 +9,20 @@ from dfedge.cli.reach import config_of, running_agent
 from dfedge.core.errors import DfedgeError
 from dfedge.core.units import duration
 from dfedge.node.config import Config
+
+if TYPE_CHECKING:
+    from dfedge.jobs.enroll import EnrolledNode
+
+
+def described(node: "EnrolledNode") -> dict[str, object]:
+    """A node in JSON: what its enrolment says."""
+    return {
+        "id": node.id,
+        "name": node.name,
+        "labels": dict(node.labels),
+        "serial": node.serial,
+        "ends": utc(node.ends),
+    }
 
 
 def list_nodes(args: Namespace, out: Output) -> int:
@@ -22,11 +37,7 @@ def list_nodes(args: Namespace, out: Output) -> int:
     for node in nodes:
         peer = peers.get(node.id, {})
         document = {
-            "id": node.id,
-            "name": node.name,
-            "labels": dict(node.labels),
-            "serial": node.serial,
-            "ends": utc(node.ends),
+            **described(node),
             "revoked": node.revoked,
             "agent": word(peer, "agent") or None,
             "state": word(peer, "state") or None,
