@@ -45,7 +45,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
         pytest.skip(reason)
     root = tmp_path_factory.mktemp("host") / "root"
     container.make_debian(root)
-    _put_files(root / "root")
+    _put_files(root / "srv")
     with container.booted(root, "--private-network") as there:
         yield Host(there.root, there.init)
 
@@ -76,28 +76,28 @@ def _put_files(home: Path) -> None:
 
 
 def test_installed_updated_and_never_without_an_agent(host: Host) -> None:
-    before = host.run("python3", "-I", "/root/dfedge.pyz", "service", "install")
+    before = host.run("python3", "-I", "/srv/dfedge.pyz", "service", "install")
     assert "not started, as this host is no node yet" in before.stderr, before.stdout + before.stderr
-    assert host.run("dfedge", "join", "/root/n1").returncode == 0
+    assert host.run("dfedge", "join", "/srv/n1").returncode == 0
     first = host.service("install")
     assert first["started"]
     host.wait(first["id"], 60)
     assert host.run("systemd-analyze", "security", "--threshold=20", "dfedge.service").returncode == 0
 
-    assert host.run("dfedge", "service", "update", "/root/broken.pyz").returncode == 1
-    refused = host.run("dfedge", "service", "update", "/root/crashes.pyz")
+    assert host.run("dfedge", "service", "update", "/srv/broken.pyz").returncode == 1
+    refused = host.run("dfedge", "service", "update", "/srv/crashes.pyz")
     assert refused.returncode == 1
     assert "not healthy within 1 min" in refused.stderr
     assert "runs again" in refused.stderr
     host.wait(first["id"], 5)
 
-    published = ("publish", "/root/good.pyz", "--name", "dfedge", "--version", "2", "--fleet", "/root/fleet")
+    published = ("publish", "/srv/good.pyz", "--name", "dfedge", "--version", "2", "--fleet", "/srv/fleet")
     assert host.run("dfedge", *published).returncode == 0
     second = host.service("update", "dfedge:2")
     assert second["judged"]
     host.wait(second["id"], 5)
 
-    _kill_update(host, "/root/hangs.pyz")
+    _kill_update(host, "/srv/hangs.pyz")
     host.wait(second["id"], 150)  # systemd waits 90 s for a start, then the guard goes back
 
     assert host.service("status")["previous"]["id"] == first["id"]
