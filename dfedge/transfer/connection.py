@@ -30,6 +30,7 @@ GREETING_TIMEOUT: Final = 10.0  # seconds from the open channels to the peer's h
 MANIFEST_TIMEOUT: Final = 30.0  # seconds for one part of a manifest
 MAX_EARLY: Final = 256  # messages; a catalogue of 4,096 images is 32
 PING_TIMEOUT: Final = 3.0  # seconds
+STRAIN_S: Final = 3.0  # seconds that a peer's Strained holds; it is renewed each second
 MAX_MESSAGES: Final = 20_000  # in 10 s; a busy peer shows new pieces a hundred times a second
 log = logging.getLogger("dfedge.transfer")
 
@@ -77,6 +78,8 @@ class Connection:
         self._parts: dict[bytes, _Waiting] = {}
         self._overdue: Counter[bytes] = Counter()  # parts that we asked for and no longer wait for
         self._pings: dict[int, anyio.Event] = {}
+        self._strain = (0.0, 0.0)
+        self._strain_ends = 0.0
         self._pace = Pace(MAX_MESSAGES, "speaks", time.monotonic)
 
     @property
@@ -88,6 +91,15 @@ class Connection:
     def socket(self) -> Any:
         """The session's TCP socket; None once it is gone."""
         return None if self._closed.is_set() else self._ssh.get_extra_info("socket")
+
+    @property
+    def strain(self) -> tuple[float, float]:
+        """What the peer lately said of other flows' queues in its link, up and down, in seconds of a round trip."""
+        return self._strain if time.monotonic() < self._strain_ends else (0.0, 0.0)
+
+    def say_strained(self, up_ms: int, down_ms: int) -> None:
+        """Tell the peer how much of its round trips is other flows' doing in our link."""
+        self.send(m.Strained(up_ms, down_ms))
 
     async def greet(self, hello: m.Hello) -> m.Hello:
         """Exchange hellos. Raises ProtocolError, Untrusted or TimedOut; the session is closed then."""
@@ -175,6 +187,8 @@ class Connection:
             case m.Pong(nonce):
                 if nonce in self._pings:
                     self._pings[nonce].set()
+            case m.Strained(up, down):
+                self._strain, self._strain_ends = (up / 1000, down / 1000), time.monotonic() + STRAIN_S
             case m.ManifestPart():
                 self._take_part(message)
             case _ if self._inbox is not None:

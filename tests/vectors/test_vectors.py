@@ -38,6 +38,7 @@ MESSAGES: Final[dict[str, m.Message]] = {
     "contacts": m.Contacts((m.Contact(b"record", "192.0.2.7", 7411), m.Contact(b"other", "2001:db8::7", 7412))),
     "seek": m.Seek(bytes(range(8)), 2, "gateway/os", "2.4.1", ""),
     "found": m.Found(bytes(range(8)), (m.Holder(b"record", "192.0.2.7", 7411, ID, "gateway/os", "2.4.1", 5000, 4096),)),
+    "strained": m.Strained(0, 37),
     "bye": m.Bye("busy", "connected already"),
 }
 MANIFEST: Final = Manifest(

@@ -31,6 +31,7 @@ from dfedge.core.wire.message import (
     Pong,
     Revoked,
     Seek,
+    Strained,
     Unchoke,
     Warn,
 )
@@ -56,7 +57,7 @@ Phase = Session | Membership
 
 _TALK: Final[tuple[type[Message], ...]] = (
     Revoked, Catalogue, Dropped, AskManifest, ManifestPart, Ping, Pong, Warn,
-    Contacts, Seek, Found,
+    Contacts, Seek, Found, Strained,
     Join, Leave, Have, Lost, Choke, Unchoke, Bad, Cancel,
 )  # fmt: skip
 _INSIDE: Final[tuple[type[Message], ...]] = (Have, Lost, Bad, Cancel)

@@ -14,7 +14,7 @@ PREFIX: Final = 4  # bytes of the length before each message
 _BY_TAG: Final[dict[int, type[m.Message]]] = {
     1: m.Hello, 2: m.Revoked, 3: m.Catalogue, 4: m.Dropped, 5: m.AskManifest, 6: m.ManifestPart, 7: m.Join, 8: m.Leave,
     9: m.Have, 10: m.Choke, 11: m.Unchoke, 12: m.Bad, 13: m.Cancel, 14: m.Bye, 15: m.Lost, 16: m.Ping,
-    17: m.Pong, 18: m.Warn, 19: m.Contacts, 20: m.Seek, 21: m.Found,
+    17: m.Pong, 18: m.Warn, 19: m.Contacts, 20: m.Seek, 21: m.Found, 22: m.Strained,
 }  # fmt: skip  # tags are never reused
 _TAG: Final = {kind: tag for tag, kind in _BY_TAG.items()}
 _NESTED: Final[tuple[type, ...]] = (m.Entry, m.Contact, m.Holder)

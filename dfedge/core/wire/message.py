@@ -15,6 +15,7 @@ MAX_SIGNATURE: Final = 8 * 1024  # bytes; an Ed25519 SSHSIG is 300, one by a cer
 MAX_RECORD: Final = 1900  # bytes of a signed node record, so that 32 fit one message
 MAX_CONTACTS: Final = 32
 MAX_HOLDERS: Final = 16  # in one answer; a holder is a contact and an entry
+MAX_STRAIN_MS: Final = 50  # so much longer a queue a peer can talk us into
 MAX_HOPS: Final = 2  # with 24 neighbours each, 2 reach 14,000 nodes
 _U32: Final = 2**32 - 1
 
@@ -305,6 +306,17 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Strained:
+    """Other flows fill my link: so many ms of a round trip through me stand in their queues, not in yours."""
+
+    up: int  # in what I send
+    down: int  # in what I am sent; 0 both: no longer
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.up <= MAX_STRAIN_MS and 0 <= self.down <= MAX_STRAIN_MS, "strain out of range")
+
+
+@dataclass(frozen=True, slots=True)
 class Bye:
     """I end this session, and why."""
 
@@ -317,7 +329,7 @@ class Bye:
 
 Message = (
     Hello | Revoked | Catalogue | Dropped | AskManifest | ManifestPart | Join | Leave | Have | Lost
-    | Choke | Unchoke | Bad | Cancel | Ping | Pong | Warn | Contacts | Seek | Found | Bye
+    | Choke | Unchoke | Bad | Cancel | Ping | Pong | Warn | Contacts | Seek | Found | Strained | Bye
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ def test_no_bytes_from_a_peer_crash_a_node_or_can_be_read_two_ways(data: bytes) 
         assert codec.encode(codec.decode(data)) == data
 
 
-@given(st.integers(0, 20), st.lists(VALUES, max_size=7))
+@given(st.integers(0, 23), st.lists(VALUES, max_size=7))
 def test_no_fields_of_other_types_pass(tag: int, fields: list[object]) -> None:
     with contextlib.suppress(ProtocolError):
         message = codec.decode(pack((tag, *fields)))  # type: ignore[arg-type]
@@ -56,6 +56,14 @@ def test_a_message_over_the_limit_is_refused_before_it_is_buffered() -> None:
 
 def test_a_piece_map_of_the_largest_image_fits_one_message() -> None:
     codec.encode(m.Join(0, bytes(32), False, bytes(62_500)))
+
+
+@given(st.integers(-(2**63), 2**64 - 1), st.integers(-(2**63), 2**64 - 1))
+def test_no_peer_can_talk_us_into_a_longer_queue_than_the_bound(up: int, down: int) -> None:
+    with contextlib.suppress(ProtocolError):
+        message = codec.decode(pack((22, up, down)))
+        assert message == m.Strained(up, down)
+        assert 0 <= min(up, down) <= max(up, down) <= 50
 
 
 @pytest.mark.parametrize("length", [0, MAX_BLOCK + 1])
