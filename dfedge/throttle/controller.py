@@ -11,11 +11,13 @@ from types import MappingProxyType
 from typing import Final
 
 from dfedge.core.units import line_rate
+from dfedge.core.wire.message import MAX_STRAIN_MS
 from dfedge.throttle.contest import Contest
 from dfedge.throttle.load import Load, Traffic
 from dfedge.throttle.policy import Policy, cap_words
 from dfedge.throttle.rate import Rate
 from dfedge.throttle.resource import Resources
+from dfedge.throttle.strain import Strain
 from dfedge.throttle.window import LEAST_PER_PEER, MOST, Window
 
 WAYS: Final = ("up", "down")
@@ -41,6 +43,7 @@ class Share:
     window: int | None  # bytes under way; None: any
     path: Limit  # what the window comes to as a rate
     capacity: float  # bytes/s, as far as we have seen
+    strain_s: float = 0.0  # of a round trip that stands in the other way, behind another flow
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Direction:
         self._window = Window()
         self._rate = Rate()
         self._contest = Contest()
+        self._strain = Strain()
 
     @property
     def yields(self) -> bool:
@@ -90,10 +94,20 @@ class Direction:
         self._rate.step(seen, manner, policy.floor, interval_s)
         if manner.yields:
             more = self._contest.step(seen.own, other.own, interval_s)
-            target = manner.target_s * (STRAINED if strained else more)
-            proven = min(seen.proven, self._rate.capacity)
-            self._window.step(seen.delay_s, seen.rtt_s, seen.own, seen.peers, target, proven)
-        return Share(self._limit(seen), *self._path(seen, policy), self._rate.capacity)
+            told = (seen.delay_s or 0.0) if strained else seen.strain_s
+            granted = self._strain.step(min(told, MAX_STRAIN_MS / 1000), has_room=self._rate.has_room(seen))
+            self._step_window(seen, manner.target_s, manner.target_s * (STRAINED if strained else more), granted)
+        strain = self._strain.granted_s if strained and manner.yields else 0.0
+        return Share(self._limit(seen), *self._path(seen, policy), self._rate.capacity, strain)
+
+    def _step_window(self, seen: Traffic, target_s: float, allowed_s: float, granted_s: float) -> None:
+        """`allowed_s` is what the path may queue, `granted_s` another flow's queue, which may stand there besides."""
+        proven, delay = min(seen.proven, self._rate.capacity), seen.delay_s
+        if delay is not None and target_s + granted_s > allowed_s:
+            allowed_s = target_s + granted_s
+            if delay < allowed_s:  # grow as fast as if that queue were a longer path
+                delay, proven, allowed_s = max(0.0, delay - granted_s), proven * allowed_s / target_s, target_s
+        self._window.step(delay, seen.rtt_s, seen.own, seen.peers, allowed_s, proven)
 
     def _limit(self, seen: Traffic) -> Limit:
         if self._rate.limit < math.inf:

@@ -77,6 +77,7 @@ class Traffic:
     peers: int = 0  # that move bytes this way
     peer: str = ""  # whose path that is
     proven: float = 0.0  # what the paths of these peers have carried for us before, together
+    strain_s: float = 0.0  # what that peer says of other flows' queues in its link
 
     @property
     def foreign(self) -> float:

@@ -47,6 +47,15 @@ class Session(Protocol):
         """None once it is gone."""
         ...
 
+    @property
+    def strain(self) -> tuple[float, float]:
+        """What the peer says of other flows' queues in its link, up and down, in seconds of a round trip."""
+        ...
+
+    def say_strained(self, up_ms: int, down_ms: int) -> None:
+        """Tell the peer the same of our link."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Info:

@@ -28,6 +28,10 @@ class Rate:
         self._signs = 0
         self._taught_s = 0.0
 
+    def has_room(self, seen: Traffic) -> bool:
+        """Whether nothing of ours can queue in this way of our link: it carries less than we know it to carry."""
+        return seen.total < FULL * self.capacity
+
     def step(self, seen: Traffic, manner: Manner, floor: float, interval_s: float) -> None:
         """Look at the last half second."""
         self.capacity = max(seen.total, self.capacity * math.exp(-interval_s / MEMORY_S))

@@ -18,6 +18,7 @@ from dfedge.throttle.path import Paths, Session, Step
 from dfedge.throttle.policy import Policy
 from dfedge.throttle.route import Routes
 from dfedge.throttle.sample import Sampler
+from dfedge.throttle.strain import Told
 from dfedge.throttle.traffic import ACTIVE, Meters
 
 BUSY_S: Final = 0.1  # seconds between two ticks while bytes flow
@@ -60,6 +61,7 @@ class Throttle:
         self._paths = Paths()
         self._meters = Meters(self.routes)
         self._valves: dict[int, Valve] = {}
+        self._told: dict[int, Told] = {}
         self._stirred = anyio.Event()
         self._speeds: dict[str, float] = {}  # of interfaces, in bytes/s
         self._ticked_at = self._sampled_at = self._moved_at = self._routes_at = -math.inf
@@ -143,6 +145,7 @@ class Throttle:
         self.budget = self._controller.step(self.traffic, load, self._policy, interval, self._speeds)
         self._apply()
         self._turn_valves(steps)
+        self._tell(steps, now)
 
     def _reroute(self) -> None:
         self.limiter.up.reroute()
@@ -168,6 +171,24 @@ class Throttle:
         paused = bool(self.budget.paused)
         self.limiter.up.apply(self._policy, "up", self.budget.host_up, up, paused=paused)
         self.limiter.down.apply(self._policy, "down", self.budget.host_down, down, paused=paused)
+
+    def _tell(self, steps: list[Step], now: float) -> None:
+        """Say to peers how much of their round trips other flows in our links make up: they cannot know."""
+        before, self._told = self._told, {}
+        links = self.budget.links or {}
+        for step in steps:
+            link = links.get(self.routes.of(step.session.address).interface)
+            ways = (link.down.strain_s, link.up.strain_s) if link is not None else (0.0, 0.0)  # each in the other
+            strain = (round(1000 * ways[0]), round(1000 * ways[1]))
+            told = before.get(id(step.session))
+            if told is None and not any(strain):
+                continue
+            told = self._told[id(step.session)] = told or Told()
+            moves = step.up >= ACTIVE or step.down >= ACTIVE
+            if (moves or not any(strain)) and told.is_due(strain, now):
+                step.session.say_strained(*strain)
+                if not any(strain):
+                    del self._told[id(step.session)]
 
     # Sockets.
 

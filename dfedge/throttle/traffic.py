@@ -117,13 +117,14 @@ class Meters:
         fresh = [step for step in active if step.info.fresh]
         if not fresh:
             return Traffic(own, max(own, total), peers=len(active))
-        delay, rtt, peer = min(
+        delay, rtt, peer, strain = min(
             (
                 step.info.delay_s(on_link=self._routes.of(step.session.address).on_link),
                 step.info.rtt_s,
                 step.session.name,
+                step.session.strain[way],
             )
             for step in fresh
         )
         proven = sum(self._peaks[id(step.session)].most[way] for step in active)
-        return Traffic(own, max(own, total), delay, rtt, len(active), peer, proven)
+        return Traffic(own, max(own, total), delay, rtt, len(active), peer, proven, strain)

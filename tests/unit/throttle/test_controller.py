@@ -7,7 +7,7 @@ import pytest
 
 from dfedge.throttle.controller import Controller
 from dfedge.throttle.load import Battery, Cpu, Load, Pressure, Traffic
-from dfedge.throttle.policy import Caps, Policy
+from dfedge.throttle.policy import Caps, Policy, Profile
 from dfedge.throttle.timetable import parse_window
 
 QUIET = Traffic()
@@ -77,6 +77,29 @@ def test_whatever_the_host_does_the_floor_and_the_caps_hold(seed: int) -> None:
             assert share.rate.rate >= policy.floor
             assert share.window is not None and share.window >= 4096
         assert budget.reason
+
+
+def test_who_gives_way_to_a_download_knows_what_of_its_peers_round_trips_that_is() -> None:
+    controller = Controller()
+    full, half = _busy(12e6, 12e6), _busy(6e6, 6e6, 0.018)
+    for _ in range(20):
+        budget = controller.step({"eth0": (full, full)}, None, Policy(), 0.1)
+    assert budget.links is not None and budget.links["eth0"].up.strain_s == 0.0
+    for _ in range(10):
+        budget = controller.step({"eth0": (half, _busy(1e6, 12e6, 0.018))}, None, Policy(), 0.1)
+    assert budget.links is not None
+    assert (budget.links["eth0"].up.strain_s, budget.links["eth0"].down.strain_s) == (0.018, 0.0)
+    for _ in range(10):
+        budget = controller.step({"eth0": (full, full)}, None, Policy(), 0.1)
+    assert budget.links is not None and budget.links["eth0"].up.strain_s == 0.0
+
+
+def test_a_full_profile_gives_way_to_nobody_and_complains_to_nobody() -> None:
+    controller = Controller()
+    for _ in range(30):
+        seen = (_busy(6e6, 6e6, 0.018), _busy(1e6, 12e6, 0.018))
+        budget = controller.step({"eth0": seen}, None, Policy(profile=Profile.FULL), 0.1)
+    assert budget.links is not None and budget.links["eth0"].up.strain_s == 0.0
 
 
 def test_an_interface_that_went_away_is_forgotten() -> None:

@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from dfedge.core.seams import ImageId
+from dfedge.throttle import path
+from dfedge.throttle.controller import Budget, Controller, Limit, Link, Share
+from dfedge.throttle.path import Info
 from dfedge.throttle.policy import Caps, Policy
+from dfedge.throttle.route import Route
 from dfedge.throttle.throttle import Throttle
 
 IMAGE = ImageId(bytes(32))
@@ -15,10 +19,15 @@ IMAGE = ImageId(bytes(32))
 
 class Session:
     name = "kiosk-07"
+    strain = (0.0, 0.0)
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket: socket.socket | None = sock
         self.address = "{}:{}".format(*sock.getpeername())
+        self.heard: list[tuple[int, int]] = []
+
+    def say_strained(self, up_ms: int, down_ms: int) -> None:
+        self.heard.append((up_ms, down_ms))
 
 
 @pytest.fixture
@@ -55,6 +64,33 @@ def test_sessions_that_come_and_go_leave_nothing_behind(session: Session, tmp_pa
     sessions.clear()
     throttle.tick()
     assert throttle.traffic == {}
+
+
+def test_peers_hear_what_another_flow_in_our_link_does_to_them_and_when_it_ends(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, strain_s = [0.0], [0.0]
+    throttle = Throttle(Policy(), lambda: [session], tmp_path, clock=lambda: now[0])
+    moved = [0]
+
+    def look(_: object) -> Info:
+        moved[0] += 100_000
+        return Info(0.02, 0.0005, True, moved[0], moved[0], 0, 0, moved[0] // 1448, 0)
+
+    def decide(*_: object) -> Budget:
+        up = Share(Limit(), None, Limit(), 12e6, strain_s[0])
+        return Budget(links={"eth0": Link(up, Share(Limit(), None, Limit(), 12e6))})
+
+    monkeypatch.setattr(throttle.routes, "of", lambda _: Route("eth0", on_link=True))
+    monkeypatch.setattr(path, "look", look)
+    monkeypatch.setattr(Controller, "step", lambda _self, *args: decide(*args))
+    for strained in (0.0, 0.018, 0.0):
+        strain_s[0] = strained
+        for _ in range(25):
+            now[0] += 0.1
+            throttle.tick()
+    assert session.heard[0] == (0, 18) and session.heard[-1] == (0, 0)
+    assert session.heard.count((0, 18)) == 3 and session.heard.count((0, 0)) == 1
 
 
 def test_a_policy_that_makes_no_sense_is_refused(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Whose bytes they are: ours by the sessions' counters, the rest of the interface's payload is somebody else's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,9 @@ class Session:
     name: str
     address: str
     socket: Socket | None = None
+    strain: tuple[float, float] = (0.0, 0.0)
+
+    def say_strained(self, up_ms: int, down_ms: int) -> None: ...
 
 
 @pytest.fixture
@@ -57,6 +60,17 @@ def test_the_path_that_queues_least_says_whether_it_is_our_link(routes: Routes) 
     meters = Meters(routes)
     found = _run(meters, 10, 1_500_000, 0, 1, *steps)
     assert found["delay"] == pytest.approx(0.003)
+
+
+def test_what_a_peer_says_of_its_link_goes_with_its_path_each_way_for_itself(routes: Routes) -> None:
+    near, far = _step("near", 500_000, 3.0), _step("far", 500_000, 40.0)
+    near = replace(near, session=Session("near", "192.0.2.7:7411", strain=(0.01, 0.02)), up=500_000)
+    far = replace(far, session=Session("far", "192.0.2.8:7411", strain=(0.05, 0.05)), up=500_000)
+    meters = Meters(routes)
+    for tick in range(3):
+        counter = Counter(10**6 * tick, 10**6 * tick, 10**3 * tick, 10**3 * tick)
+        up, down = meters.step(1.0 + tick * 0.1, {"eth0": counter}, [near, far])["eth0"]
+    assert (up.strain_s, down.strain_s) == (0.01, 0.02)
 
 
 def test_sessions_on_this_host_are_no_matter(routes: Routes) -> None:

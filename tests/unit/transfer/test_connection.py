@@ -1,0 +1,73 @@
+"""A session's own state: what a peer says of its link counts for as long as it says so."""
+
+import time
+
+import pytest
+
+from dfedge.core.errors import ProtocolError
+from dfedge.core.seams import NodeId
+from dfedge.core.swarm.phase import Session
+from dfedge.core.wire import message as m
+from dfedge.transfer.channel import ControlChannel
+from dfedge.transfer.connection import Connection
+
+from .fakes import Bulk
+
+
+class Control(ControlChannel):
+    """Keeps the messages that it is given."""
+
+    def __init__(self) -> None:
+        super().__init__("control")
+        self.sent: list[m.Message] = []
+
+    def send(self, message: m.Message) -> None:
+        self.sent.append(message)
+
+
+class Ssh:
+    """The part of asyncssh's connection that is looked at."""
+
+    def get_extra_info(self, name: str) -> object:
+        return ("192.0.2.7", 7411) if name == "peername" else None
+
+
+@pytest.fixture
+def control() -> Control:
+    return Control()
+
+
+@pytest.fixture
+def connection(control: Control) -> Connection:
+    made = Connection(Ssh(), NodeId("a" * 52), (control, Bulk()), None, dialled=True)  # type: ignore[arg-type]
+    made.phase = Session.TALKING
+    return made
+
+
+def test_a_peer_that_falls_silent_no_longer_makes_us_queue(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    assert connection.strain == (0.0, 0.0)
+    connection.on_message(m.Strained(5, 40))
+    assert connection.strain == (0.005, 0.04)
+    now += 2.9
+    assert connection.strain == (0.005, 0.04)
+    now += 0.2
+    assert connection.strain == (0.0, 0.0)
+    connection.on_message(m.Strained(0, 40))
+    connection.on_message(m.Strained(0, 0))
+    assert connection.strain == (0.0, 0.0)
+
+
+def test_a_stranger_who_has_not_said_hello_has_no_say_in_our_queues(connection: Connection) -> None:
+    connection.phase = Session.GREETING
+    with pytest.raises(ProtocolError, match="Strained"):
+        connection.on_message(m.Strained(0, 40))
+    assert connection.strain == (0.0, 0.0)
+
+
+def test_our_own_strain_goes_out_as_it_was_found(connection: Connection, control: Control) -> None:
+    connection.say_strained(0, 18)
+    assert control.sent == [m.Strained(0, 18)]
