@@ -58,12 +58,22 @@ class Imported:
 class Importer:
     """What importing needs of the node."""
 
-    def __init__(self, store: Store, trust: NodeTrust, peers: Peers, swarms: Swarms, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        trust: NodeTrust,
+        peers: Peers,
+        swarms: Swarms,
+        clock: Clock,
+        before_write: Callable[[int], Awaitable[None]],
+    ) -> None:
+        """`before_write` is awaited with the bytes of each piece: the disk has other work too."""
         self._store = store
         self._trust = trust
         self._peers = peers
         self._swarms = swarms
         self._clock = clock
+        self._before_write = before_write
 
     async def take_in(
         self, open_part: OpenPart, report: Callable[[Taken], Awaitable[None]], *, dry_run: bool = False
@@ -162,6 +172,7 @@ class Importer:
             for _ in range(PROVERS):
                 tasks.start_soon(_prove, partial, receive.clone(), taken)
             while (record := await source.next(wanted)) is not None and record.kind is Kind.PIECE:
+                await self._before_write(len(record.payload))
                 await send.send(record)
                 if self._clock() - told >= REPORT_EVERY:
                     told, taken.held = self._clock(), partial.held_bytes

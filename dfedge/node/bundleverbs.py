@@ -12,7 +12,7 @@ from dfedge.core.image.piecemap import PieceMap
 from dfedge.core.seams import ImageId
 from dfedge.core.units import full_digest, size
 from dfedge.jobs.bundle_export import export
-from dfedge.jobs.bundle_import import Importer, Taken
+from dfedge.jobs.bundle_import import Taken
 from dfedge.jobs.bundle_lend import lent
 from dfedge.node.control import Call, Handler
 from dfedge.node.controlframe import Document
@@ -85,9 +85,8 @@ class _Verbs:
         async def report(taken: Taken) -> None:
             await call.emit({"type": "progress", **_row(taken)})
 
-        importer = Importer(node.store, node.trust, node.peers, node.swarms, time.monotonic)
         dry = params.get("dry_run") is True
-        done = await importer.take_in(lambda number: _part(call, number), report, dry_run=dry)
+        done = await node.importer().take_in(lambda number: _part(call, number), report, dry_run=dry)
         return {
             "images": [_row(taken) for taken in done.images],
             "revocation": done.revocation,

@@ -119,6 +119,10 @@ class Node:
         """Whether transfers run, or programs wait for the disk: what can wait does so."""
         return self.peers.are_busy or self.throttle.disk_is_busy
 
+    def importer(self) -> Importer:
+        """What takes bundles in here."""
+        return Importer(self.store, self.trust, self.peers, self.swarms, time.monotonic, self.throttle.before_write)
+
     def settle(self, config: Config) -> None:
         """Go by the [throttle] of other settings from now on."""
         if self.config.throttle.enabled:
@@ -279,8 +283,7 @@ async def _start(node: Node, view: View, tasks: anyio.abc.TaskGroup) -> None:
         scrub = Scrub(node.store, node.config.store.scrub, node.is_busy, node.trust.now, _boottime)
         tasks.start_soon(scrub.run)
     if node.config.imports.watch:
-        importer = Importer(node.store, node.trust, node.peers, node.swarms, time.monotonic)
-        tasks.start_soon(Watch(node.config.imports.watch, importer).run)
+        tasks.start_soon(Watch(node.config.imports.watch, node.importer()).run)
     host, port = node.config.node.listen
     sockets = listening.bind(host, port)
     node.listen = host_port(host, port)

@@ -11,8 +11,9 @@ import anyio
 
 from dfedge.core.seams import Clock
 from dfedge.throttle.actuator import Valve
+from dfedge.throttle.bucket import TokenBucket
 from dfedge.throttle.controller import Budget, Controller, Link
-from dfedge.throttle.limiter import Limiter, Way
+from dfedge.throttle.limiter import MOST_WAIT, Limiter, Way
 from dfedge.throttle.load import Load, Traffic
 from dfedge.throttle.path import Paths, Session, Step
 from dfedge.throttle.policy import Policy
@@ -61,6 +62,7 @@ class Throttle:
         self._paths = Paths()
         self._meters = Meters(self.routes)
         self._valves: dict[int, Valve] = {}
+        self._writes = TokenBucket()  # of what does not come over a lane
         self._told: dict[int, Told] = {}
         self._stirred = anyio.Event()
         self._speeds: dict[str, float] = {}  # of interfaces, in bytes/s
@@ -82,6 +84,15 @@ class Throttle:
     def disk_is_busy(self) -> bool:
         """Whether programs wait for the disk, so that nothing of ours should read or write that can wait."""
         return self.budget.write_pace.rate < math.inf
+
+    async def before_write(self, nbytes: int) -> None:
+        """Wait until so many bytes that no peer sent may be written, while programs wait for the disk."""
+        self._moved_at = self._clock()  # the host is looked at as often as in a transfer
+        self._stir()
+        while (wait := self._writes.wait(self._clock())) > 0:
+            await anyio.sleep(min(wait, MOST_WAIT))
+            self._moved_at = self._clock()
+        self._writes.spend(nbytes, self._clock())
 
     @property
     def moved_beyond(self) -> float:
@@ -168,6 +179,8 @@ class Throttle:
         up = {name: link.up.rate.rate for name, link in links.items()}
         down = {name: link.down.rate.rate for name, link in links.items()}
         self._work(self.budget.workers)
+        if self._writes.rate != self.budget.write_pace.rate:
+            self._writes.change(self.budget.write_pace.rate, self._clock())
         paused = bool(self.budget.paused)
         self.limiter.up.apply(self._policy, "up", self.budget.host_up, up, paused=paused)
         self.limiter.down.apply(self._policy, "down", self.budget.host_down, down, paused=paused)

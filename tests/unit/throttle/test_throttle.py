@@ -9,9 +9,11 @@ import pytest
 from dfedge.core.seams import ImageId
 from dfedge.throttle import path
 from dfedge.throttle.controller import Budget, Controller, Limit, Link, Share
+from dfedge.throttle.load import Load, Pressure
 from dfedge.throttle.path import Info
 from dfedge.throttle.policy import Caps, Policy
 from dfedge.throttle.route import Route
+from dfedge.throttle.sample import Sampler
 from dfedge.throttle.throttle import Throttle
 
 IMAGE = ImageId(bytes(32))
@@ -91,6 +93,36 @@ def test_peers_hear_what_another_flow_in_our_link_does_to_them_and_when_it_ends(
             throttle.tick()
     assert session.heard[0] == (0, 18) and session.heard[-1] == (0, 0)
     assert session.heard.count((0, 18)) == 3 and session.heard.count((0, 0)) == 1
+
+
+@pytest.mark.anyio
+async def test_an_import_leaves_the_disk_to_programs_that_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, pressure = [0.0], [80.0]
+    throttle = Throttle(Policy(), lambda: [], tmp_path, clock=lambda: now[0])
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+        throttle.tick()
+
+    monkeypatch.setattr("dfedge.throttle.throttle.anyio.sleep", sleep)
+    monkeypatch.setattr(Sampler, "sample", lambda _: Load(pressure={"io": Pressure(pressure[0], 0.0)}))
+    for _ in range(40):
+        await sleep(1.0)
+    began = now[0]
+    for _ in range(30):
+        await throttle.before_write(62_500)
+    assert now[0] - began == pytest.approx(30.0, rel=0.1)  # the floor
+    pressure[0] = 0.0
+    ends = now[0] + 20
+    while now[0] < ends:
+        await throttle.before_write(62_500)
+        await sleep(0.1)
+    began = now[0]
+    for _ in range(30):
+        await throttle.before_write(62_500)
+    assert now[0] == began
 
 
 def test_a_policy_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
