@@ -4,7 +4,7 @@ Callbacks, not streams: a stream costs a copy and a task switch for each packet.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import asyncssh
 from asyncssh.channel import SSHChannel
@@ -16,6 +16,7 @@ from dfedge.core.wire.frame import HEADER, Frame, Kind
 from dfedge.core.wire.message import Message
 from dfedge.transfer.ssh import log_nothing
 
+WIDE: Final = 16 * 1024 * 1024  # bytes that a peer may send ahead of our word: as many as we ask for at once
 MAX_UNREAD: Final = 1024 * 1024  # bytes of control messages a peer may leave unread before we end the session
 
 
@@ -178,6 +179,7 @@ class BulkChannel(Channel):
         self._header: Frame | None = None
         self._body: list[Bytes] = []
         self._owed = 0
+        self._usual: int | None = None  # bytes of the window, before it was widened
 
     def feed(self, data: Bytes, listener: Listener) -> None:
         at = 0
@@ -204,6 +206,20 @@ class BulkChannel(Channel):
             if header.kind is Kind.BLOCK:
                 self._header, self._owed = header, header.length
         return at + wanted
+
+    def widen(self, wide: bool) -> None:
+        """Let the peer send further ahead of our word that it may go on, or as usual.
+
+        Where that word waits in a queue the usual window is empty before it is there. No more comes for it than was
+        asked for, and the sender stops where its socket is full.
+        """
+        chan: Any = self._chan
+        usual = getattr(chan, "_init_recv_window", None)
+        if usual is None:
+            return
+        if self._usual is None:
+            self._usual = usual
+        chan._init_recv_window = max(WIDE, self._usual) if wide else self._usual  # it says so with the next data
 
     def send(self, header: Frame, body: bytes = b"") -> None:
         """Send a frame. The caller holds back while `paused`; requests are few and small enough to go at once."""

@@ -80,6 +80,7 @@ class Connection:
         self._pings: dict[int, anyio.Event] = {}
         self._strain = (0.0, 0.0)
         self._strain_ends = 0.0
+        self._sends_late = False  # another flow fills the way up of our own link
         self._pace = Pace(MAX_MESSAGES, "speaks", time.monotonic)
 
     @property
@@ -100,6 +101,12 @@ class Connection:
     def say_strained(self, up_ms: int, down_ms: int) -> None:
         """Tell the peer how much of its round trips is other flows' doing in our link."""
         self.send(m.Strained(up_ms, down_ms))
+        self._sends_late = up_ms > 0
+        self._widen()
+
+    def _widen(self) -> None:
+        """Where another flow has the way that our words take, the peer need not wait for them."""
+        self._bulk.widen(self._sends_late or self.strain[1] > 0)
 
     async def greet(self, hello: m.Hello) -> m.Hello:
         """Exchange hellos. Raises ProtocolError, Untrusted or TimedOut; the session is closed then."""
@@ -189,6 +196,7 @@ class Connection:
                     self._pings[nonce].set()
             case m.Strained(up, down):
                 self._strain, self._strain_ends = (up / 1000, down / 1000), time.monotonic() + STRAIN_S
+                self._widen()
             case m.ManifestPart():
                 self._take_part(message)
             case _ if self._inbox is not None:

@@ -16,7 +16,7 @@ from asyncssh.connection import SSHConnection
 from dfedge.core.errors import ProtocolError
 from dfedge.core.seams import Bytes
 from dfedge.transfer import shortcut as shortcut_module
-from dfedge.transfer.channel import Channel
+from dfedge.transfer.channel import BulkChannel, Channel
 from dfedge.transfer.shortcut import Shortcut, shorten
 from dfedge.transfer.ssh import AES, CHACHA, PACKET
 
@@ -144,6 +144,25 @@ async def exchange(one: End, two: End, total: int) -> None:
 async def test_bytes_arrive_whole_and_in_order_whichever_end_is_short(cipher: str, near: bool, far: bool) -> None:
     async with pair(cipher, (near, far)) as (one, two):
         await exchange(one, two, 3_000_000)
+
+
+@pytest.mark.parametrize("short", [True, False])
+async def test_a_peer_whose_words_come_late_lets_us_send_on_and_later_holds_us_back_again(short: bool) -> None:
+    taker = BulkChannel("bulk")
+    async with pair(AES, (True, short)) as (one, two):
+        sender: Any = one.ssh
+        taker._chan = two.ssh
+        taker.widen(True)
+        one.write((bytes(1000),))
+        await two.until(lambda: arrived(two, 1000))
+        two.write((b"x",))  # behind its word
+        await one.until(lambda: arrived(one, 1))
+        assert sender._send_window > 15 * 1024 * 1024
+        taker.widen(False)
+        one.got.clear()
+        two.got.clear()
+        await exchange(one, two, 1_000_000)
+        assert two.ssh is not None and two.ssh.get_recv_window() == WINDOW
 
 
 @pytest.mark.parametrize(("cipher", "far"), [*product((AES, CHACHA), (True, False))])

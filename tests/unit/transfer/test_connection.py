@@ -68,6 +68,19 @@ def test_a_stranger_who_has_not_said_hello_has_no_say_in_our_queues(connection: 
     assert connection.strain == (0.0, 0.0)
 
 
+def test_a_peer_need_not_wait_for_words_of_ours_that_another_flow_holds_up(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide: list[bool] = []
+    monkeypatch.setattr(connection._bulk, "widen", wide.append)
+    connection.on_message(m.Strained(0, 40))  # into its link
+    connection.on_message(m.Strained(40, 0))  # out of it
+    connection.say_strained(18, 0)  # out of ours
+    connection.on_message(m.Strained(0, 0))
+    connection.say_strained(0, 18)
+    assert wide == [True, False, True, True, False]
+
+
 def test_our_own_strain_goes_out_as_it_was_found(connection: Connection, control: Control) -> None:
     connection.say_strained(0, 18)
     assert control.sent == [m.Strained(0, 18)]
