@@ -20,6 +20,7 @@ from dfedge.throttle.resource import Resources
 from dfedge.throttle.strain import Strain
 from dfedge.throttle.window import LEAST_PER_PEER, MOST, Window
 
+LEAST_STRAIN_S: Final = 0.001  # seconds that peers hear of while another flow has a way, however little shows
 WAYS: Final = ("up", "down")
 FREE: Final = "no limit"
 STRAINED: Final = 3.0  # targets; a round trip cannot tell which of its two ways queues
@@ -79,6 +80,7 @@ class Direction:
         self._rate = Rate()
         self._contest = Contest()
         self._strain = Strain()
+        self._usual: float | None = None  # the window's size before another flow's queue was granted
 
     @property
     def yields(self) -> bool:
@@ -94,11 +96,21 @@ class Direction:
         self._rate.step(seen, manner, policy.floor, interval_s)
         if manner.yields:
             more = self._contest.step(seen.own, other.own, interval_s)
-            told = (seen.delay_s or 0.0) if strained else seen.strain_s
+            told = seen.delay_s if strained else seen.strain_s
+            told = self._strain.granted_s if told is None else told  # nothing moves just now, and so nothing tells
             granted = self._strain.step(min(told, MAX_STRAIN_MS / 1000), has_room=self._rate.has_room(seen))
+            if seen.delay_s is not None:
+                self._remember(strained=strained or seen.strain_s > 0)
             self._step_window(seen, manner.target_s, manner.target_s * (STRAINED if strained else more), granted)
-        strain = self._strain.granted_s if strained and manner.yields else 0.0
+        strain = max(LEAST_STRAIN_S, self._strain.granted_s) if strained and manner.yields else 0.0
         return Share(self._limit(seen), *self._path(seen, policy), self._rate.capacity, strain)
+
+    def _remember(self, *, strained: bool) -> None:
+        """What is under way for another flow's queue would itself queue when that is gone."""
+        if strained and self._usual is None:
+            self._usual = self._window.size
+        elif not strained and self._usual is not None:
+            self._window.size, self._usual = min(self._window.size, self._usual), None
 
     def _step_window(self, seen: Traffic, target_s: float, allowed_s: float, granted_s: float) -> None:
         """`allowed_s` is what the path may queue, `granted_s` another flow's queue, which may stand there besides."""

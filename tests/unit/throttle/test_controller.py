@@ -89,6 +89,8 @@ def test_who_gives_way_to_a_download_knows_what_of_its_peers_round_trips_that_is
         budget = controller.step({"eth0": (half, _busy(1e6, 12e6, 0.018))}, None, Policy(), 0.1)
     assert budget.links is not None
     assert (budget.links["eth0"].up.strain_s, budget.links["eth0"].down.strain_s) == (0.018, 0.0)
+    budget = controller.step({"eth0": (QUIET, _busy(1e6, 12e6, 0.018))}, None, Policy(), 0.1)
+    assert budget.links is not None and budget.links["eth0"].up.strain_s == 0.018  # a moment without our bytes
     for _ in range(10):
         budget = controller.step({"eth0": (full, full)}, None, Policy(), 0.1)
     assert budget.links is not None and budget.links["eth0"].up.strain_s == 0.0

@@ -33,6 +33,7 @@ class Upload:
     """
 
     foreign: Callable[[float], float]  # the queue in our downlink, in seconds, from the 5th second on
+    until_s: float = math.inf
     tells: bool = True
     late_s: float = 0.3
     peers_link: float = math.inf  # bytes/s
@@ -50,7 +51,7 @@ class Upload:
         slowest = min(FULL, self.peers_link)
         for tick in range(round(seconds / TICK_S)):
             now = tick * TICK_S
-            strained = now >= 5
+            strained = 5 <= now < self.until_s
             foreign = self.foreign(now) if strained else 0.0
             rests = now % 6 >= 6 - self.rests_s
             under_way = min(*windows, (0.3 * slowest * BASE_S) if rests else math.inf)
@@ -95,6 +96,15 @@ def test_a_download_of_somebody_else_leaves_our_upload_seven_tenths(queue: str) 
     assert alone >= 0.95 * FULL
     assert upload.mean(7, 20) >= 0.8 * alone
     assert max(upload.queues[60:]) <= 0.03
+
+
+@pytest.mark.parametrize("queue", QUEUES)
+def test_when_the_download_ends_nobody_waits_behind_what_was_granted_for_it(queue: str) -> None:
+    upload = Upload(QUEUES[queue], until_s=15)
+    upload.run(20)
+    assert max(upload.queues[153:]) <= 0.01  # the news takes 0.3 s
+    assert upload.mean(15.5, 16.5) >= 0.8 * FULL
+    assert upload.mean(16.5, 20) >= 0.95 * FULL
 
 
 def test_a_peer_that_is_not_told_holds_it_short() -> None:
