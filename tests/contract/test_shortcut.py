@@ -158,6 +158,15 @@ async def test_a_peer_whose_words_come_late_lets_us_send_on_and_later_holds_us_b
         two.write((b"x",))  # behind its word
         await one.until(lambda: arrived(one, 1))
         assert sender._send_window > 15 * 1024 * 1024
+        held: list[bytes] = []
+        send, two.ssh_connection._send = two.ssh_connection._send, held.append
+        for parcel in parcels(3, 8 * WINDOW):
+            one.write((parcel,))
+            await one.until(lambda: sender.get_write_buffer_size() == 0)
+        await two.until(lambda: arrived(two, 8 * WINDOW))
+        two.ssh_connection._send = send
+        for data in held:
+            send(data)
         taker.widen(False)
         one.got.clear()
         two.got.clear()
