@@ -33,11 +33,16 @@ class Told:
         self._said = (0, 0)
         self._at = -math.inf
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the peer knows of nothing."""
+        return not any(self._said)
+
     def is_due(self, strain: tuple[int, int], now: float) -> bool:
         """Whether to say it now; then it counts as said."""
         changed = max(abs(new - old) for new, old in zip(strain, self._said, strict=True))
         silent = now - self._at
-        ends = not any(strain) and any(self._said)
+        ends = not any(strain) and not self.is_over
         if silent < TELL_S or not (ends or changed >= CHANGED_MS or (any(strain) and silent >= RENEW_S)):
             return False
         self._said, self._at = strain, now

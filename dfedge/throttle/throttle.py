@@ -187,8 +187,10 @@ class Throttle:
 
     def _tell(self, steps: list[Step], now: float) -> None:
         """Say to peers how much of their round trips other flows in our links make up: they cannot know."""
-        before, self._told = self._told, {}
         links = self.budget.links or {}
+        if not self._told and not any(link.up.strain_s or link.down.strain_s for link in links.values()):
+            return
+        before, self._told = self._told, {}
         for step in steps:
             link = links.get(self.routes.of(step.session.address).interface)
             ways = (link.down.strain_s, link.up.strain_s) if link is not None else (0.0, 0.0)  # each in the other
@@ -200,8 +202,8 @@ class Throttle:
             moves = step.up >= ACTIVE or step.down >= ACTIVE
             if (moves or not any(strain)) and told.is_due(strain, now):
                 step.session.say_strained(*strain)
-                if not any(strain):
-                    del self._told[id(step.session)]
+            if told.is_over and not any(strain):
+                del self._told[id(step.session)]
 
     # Sockets.
 

@@ -163,5 +163,5 @@ def test_the_end_of_it_is_said_once() -> None:
     told = Told()
     assert told.is_due((0, 12), 1.0)
     assert not told.is_due((0, 0), 1.1)
-    assert told.is_due((0, 0), 1.3)
+    assert told.is_due((0, 0), 1.3) and told.is_over
     assert not any(told.is_due((0, 0), now) for now in (1.4, 5.0, 60.0))

@@ -93,6 +93,7 @@ def test_peers_hear_what_another_flow_in_our_link_does_to_them_and_when_it_ends(
             throttle.tick()
     assert session.heard[0] == (0, 18) and session.heard[-1] == (0, 0)
     assert session.heard.count((0, 18)) == 3 and session.heard.count((0, 0)) == 1
+    assert not throttle._told
 
 
 @pytest.mark.anyio
