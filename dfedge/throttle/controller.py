@@ -119,7 +119,8 @@ class Direction:
             allowed_s = target_s + granted_s
             if delay < allowed_s:  # grow as fast as if that queue were a longer path
                 delay, proven, allowed_s = max(0.0, delay - granted_s), proven * allowed_s / target_s, target_s
-        self._window.step(delay, seen.rtt_s, seen.own, seen.peers, allowed_s, proven)
+        spare = self._rate.capacity if self._rate.has_room(seen) and not self._rate.yielding else 0.0
+        self._window.step(delay, seen.rtt_s, seen.own, seen.peers, allowed_s, proven, spare)
 
     def _limit(self, seen: Traffic) -> Limit:
         if self._rate.limit < math.inf:
