@@ -74,7 +74,10 @@ class Lane:
     @property
     def rate(self) -> float:
         """The slowest of its buckets, in bytes/s; infinite: none holds."""
-        return min(bucket.rate for bucket in self._chain)
+        slowest = math.inf
+        for bucket in self._chain:
+            slowest = min(slowest, bucket.rate)
+        return slowest
 
     @property
     def grain(self) -> int | None:
@@ -91,12 +94,16 @@ class Lane:
     def settle(self, moved: float) -> None:
         """So many bytes went over the wire since the last step."""
         self.moved += moved
-        way, now = self._way, self._way.clock()
+        way = self._way
         way.moved += moved
         if self._is_beyond:
             way.moved_beyond += moved
-        difference = (self.moved - self._spent) * (SETTLE if self.grain is not None else 1.0)
+        if self.rate == math.inf:
+            self._spent = self.moved
+            return
+        difference = (self.moved - self._spent) * SETTLE
         self._spent += difference
+        now = way.clock()
         for bucket in self._chain:
             bucket.spend(difference, now)
 

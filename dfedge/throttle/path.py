@@ -15,8 +15,8 @@ FRESH_MS: Final = 1000  # after the last acknowledgement the round trip says not
 HEADERS4: Final = 66  # bytes: Ethernet 14, IPv4 20, TCP with timestamps 32
 HEADERS6: Final = 86
 
-_INFO: Final = struct.Struct("<8B24I4Q6I4Q2I2Q4I")
-_LAST_ACK, _RTT, _ACKED, _RECEIVED, _SEGS_OUT, _SEGS_IN, _MIN_RTT, _SENT, _RETRANS = 20, 23, 34, 35, 36, 37, 39, 48, 49
+# tcpi_last_ack_recv, _rtt, _bytes_acked, _bytes_received, _segs_out, _segs_in, _min_rtt, _bytes_sent, _bytes_retrans
+_INFO: Final = struct.Struct("<56xI8xI48xQQII4xI48xQQ")
 
 
 class Socket(Protocol):
@@ -85,18 +85,10 @@ def look(sock: Socket) -> Info | None:
         data = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
     except OSError:
         return None
-    fields = _INFO.unpack(data.ljust(_INFO.size, b"\0"))
-    return Info(
-        rtt_s=fields[_RTT] / 1e6,
-        least_rtt_s=fields[_MIN_RTT] / 1e6,
-        fresh=fields[_LAST_ACK] < FRESH_MS,
-        sent=fields[_SENT],
-        acked=fields[_ACKED],
-        retransmitted=fields[_RETRANS],
-        down=fields[_RECEIVED],
-        packets_up=fields[_SEGS_OUT],
-        packets_down=fields[_SEGS_IN],
-    )
+    if len(data) < _INFO.size:  # an older kernel knows less
+        data = data.ljust(_INFO.size, b"\0")
+    last_ack, rtt, acked, received, segs_out, segs_in, min_rtt, sent, retrans = _INFO.unpack(data)
+    return Info(rtt / 1e6, min_rtt / 1e6, last_ack < FRESH_MS, sent, acked, retrans, received, segs_out, segs_in)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,15 +126,7 @@ class Paths:
             self._before[id(session)] = (session, info)
             known = before.get(id(session))
             last = known[1] if known is not None and known[0] is session else info
-            up = max(info.sent - last.sent, info.acked - last.acked + info.retransmitted - last.retransmitted)
-            steps.append(
-                Step(
-                    session,
-                    info,
-                    max(0, up),
-                    max(0, info.down - last.down),
-                    max(0, info.packets_up - last.packets_up),
-                    max(0, info.packets_down - last.packets_down),
-                )
-            )
+            up = max(0, info.sent - last.sent, info.acked - last.acked + info.retransmitted - last.retransmitted)
+            packets = (info.packets_up - last.packets_up, info.packets_down - last.packets_down)
+            steps.append(Step(session, info, up, info.down - last.down, *packets))
         return steps

@@ -49,6 +49,7 @@ class Sampler:
         """`folder` lies on the disk that is watched; `root` is where /proc and /sys are."""
         self._clock = clock
         self._root = root
+        self._net_dev = root / "proc/net/dev"
         self._disk = _disk_of(folder, root)
         self._cpu_before: _Times | None = None
         self._disk_before: _DiskTimes | None = None
@@ -65,15 +66,18 @@ class Sampler:
         return [name for name, value in found.items() if value is None]
 
     def counters(self) -> dict[str, Counter]:
-        """The interfaces."""
+        """The interfaces. Ten times a second, so not by psutil: it takes three times as long."""
         try:
-            counted = psutil.net_io_counters(pernic=True)
+            with self._net_dev.open("rb", buffering=0) as file:
+                lines = file.readall().decode(errors="replace").splitlines()[2:]
         except OSError:
             return {}
-        return {
-            name: Counter(one.bytes_sent, one.bytes_recv, one.packets_sent, one.packets_recv)
-            for name, one in counted.items()
-        }
+        found = {}
+        for line in lines:
+            name, _, numbers = line.rpartition(":")
+            bytes_down, packets_down, *_, bytes_up, packets_up = numbers.split()[:10]
+            found[name.strip()] = Counter(int(bytes_up), int(bytes_down), int(packets_up), int(packets_down))
+        return found
 
     def speeds(self) -> dict[str, float]:
         """What interfaces carry at most, in bytes/s, as far as the kernel knows: of wires, not of radio."""

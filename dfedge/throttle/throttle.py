@@ -13,7 +13,7 @@ from dfedge.core.seams import Clock
 from dfedge.throttle.actuator import Valve
 from dfedge.throttle.bucket import TokenBucket
 from dfedge.throttle.controller import Budget, Controller, Link
-from dfedge.throttle.limiter import MOST_WAIT, Limiter, Way
+from dfedge.throttle.limiter import MOST_WAIT, Limiter
 from dfedge.throttle.load import Load, Traffic
 from dfedge.throttle.path import Paths, Session, Step
 from dfedge.throttle.policy import Policy
@@ -165,14 +165,12 @@ class Throttle:
     def _settle(self, steps: list[Step]) -> None:
         """Spend what the wire carried beside payload."""
         for step in steps:
-            bursts = self._meters.bursts.get(self.routes.of(step.session.address).interface, (1.0, 1.0))
-            for way, moved, packets, share in (
-                (self.limiter.up, step.up, step.packets_up, bursts[0]),
-                (self.limiter.down, step.down, step.packets_down, bursts[1]),
-            ):
-                lane = way.find(step.session.address)
-                if lane is not None and packets:
-                    lane.settle(moved + step.headers * packets * share)
+            address = step.session.address
+            bursts = self._meters.bursts.get(self.routes.of(address).interface, (1.0, 1.0))
+            if step.packets_up and (lane := self.limiter.up.find(address)) is not None:
+                lane.settle(step.up + step.headers * step.packets_up * bursts[0])
+            if step.packets_down and (lane := self.limiter.down.find(address)) is not None:
+                lane.settle(step.down + step.headers * step.packets_down * bursts[1])
 
     def _apply(self) -> None:
         links = self.budget.links or {}
@@ -227,21 +225,15 @@ class Throttle:
             valve = self._valves.get(id(sock))
             link = links.get(self.routes.of(step.session.address).interface)
             if valve is not None and link is not None:
-                self._turn(valve, step, link)
+                self._turn(valve, step.session.address, link)
 
-    def _turn(self, valve: Valve, step: Step, link: Link) -> None:
-        name = self.routes.of(step.session.address).interface
-        up, down = self.traffic[name]
+    def _turn(self, valve: Valve, address: str, link: Link) -> None:
+        up, down = self.traffic[self.routes.of(address).interface]
         if link.down.window is None or link.up.window is None:
             valve.open()
         else:
             valve.receive(link.down.window // max(1, down.peers))
             valve.send(link.up.window // max(1, up.peers))
-        valve.pace(_pace(self.limiter.up, step.session.address))
-
-
-def _pace(way: Way, address: str) -> float:
-    lane = way.find(address)
-    if lane is None or lane.rate > PACED:
-        return math.inf
-    return PACE * lane.rate
+        lane = self.limiter.up.find(address)
+        rate = lane.rate if lane is not None else math.inf
+        valve.pace(math.inf if rate > PACED else PACE * rate)

@@ -46,10 +46,10 @@ class _Peak:
     rate: tuple[float, float] = (0.0, 0.0)
     most: tuple[float, float] = (0.0, 0.0)
 
-    def note(self, step: Step, seconds: float) -> None:
-        kept = math.exp(-seconds / MEMORY_S)
-        moved = (step.up / seconds, step.down / seconds)
-        up, down = (rate + SMOOTH * (now - rate) for rate, now in zip(self.rate, moved, strict=True))
+    def note(self, step: Step, seconds: float, kept: float) -> None:
+        """`kept` is what is still believed of the most."""
+        up = self.rate[0] + SMOOTH * (step.up / seconds - self.rate[0])
+        down = self.rate[1] + SMOOTH * (step.down / seconds - self.rate[1])
         self.rate = (up, down)
         self.most = (max(up, self.most[0] * kept), max(down, self.most[1] * kept))
 
@@ -72,8 +72,9 @@ class Meters:
         seconds, self._at = now - self._at, now
         self._peaks = {id(step.session): self._peaks.get(id(step.session), _Peak()) for step in steps}
         if 0 < seconds < 5:
+            kept = math.exp(-seconds / MEMORY_S)
             for step in steps:
-                self._peaks[id(step.session)].note(step, seconds)
+                self._peaks[id(step.session)].note(step, seconds, kept)
         by_interface: dict[str, list[Step]] = {}
         for step in steps:
             name = self._routes.of(step.session.address).interface
