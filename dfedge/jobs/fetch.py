@@ -19,7 +19,7 @@ from dfedge.transfer.drive import Drive
 from dfedge.transfer.peers import Peers
 from dfedge.transfer.swarms import Swarms
 
-REPORT_EVERY: Final = 0.25  # seconds between two looks at the progress
+REPORT_EVERY: Final = 0.5  # seconds between two looks at the progress
 ANNOUNCE_EVERY: Final = 2.0  # seconds between two words to the peers about how much we hold
 STALL: Final = 120.0  # seconds without a proven byte after which a fetch gives up; what is proven stays
 RATE_OVER: Final = 3.0  # seconds over which the rate is smoothed
@@ -87,7 +87,7 @@ class Fetcher:
         one_file: bool = False,
         priority: int = 0,
     ) -> Fetched:
-        """Fetch an image into the store. `report` hears of the progress, four times a second.
+        """Fetch an image into the store. `report` hears of the progress, twice a second.
 
         `timeout` bounds, in seconds, the wait for somebody who holds it and any standstill. With `one_file` an image of
         any other number of files is refused before it is begun. While an image of a higher `priority` gets on, this one
