@@ -4,12 +4,14 @@ import os
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from dfedge.core.errors import NotFound, Refused
 from dfedge.install import guard, manual, system
 from dfedge.install.file import holds, leads_to, link, write
+from dfedge.install.hookunit import hook_files, runs_hooks
 from dfedge.install.place import ACCOUNT, Place
 from dfedge.install.proof import prove
 from dfedge.install.trial import Judge, forget_others, settle, switch
@@ -55,20 +57,22 @@ def install(
     judge: Judge,
     *,
     start: bool = True,
+    hooks: bool = False,
     dry_run: bool = False,
     expected: str = "",
     proof: Prove = prove,
 ) -> Done:
     """Put `source` there as the version that runs, with unit, user and links; `start` the agent where systemd runs.
 
+    With `hooks`, or where they were chosen before, also what runs the host's hooks as root.
     Raises Refused or TimedOut where it does not work here, Busy, Corrupt, OSError.
     """
     if dry_run:
-        return _install(place, source, python, judge, start=start, dry_run=True, expected=expected, proof=proof)
+        return _install(place, source, python, judge, start, hooks, dry_run=True, expected=expected, proof=proof)
     check_writable(place)
     with alone(place.folder):
         settled = settle(place, judge)
-        done = _install(place, source, python, judge, start=start, dry_run=False, expected=expected, proof=proof)
+        done = _install(place, source, python, judge, start, hooks, dry_run=False, expected=expected, proof=proof)
         done.notes[:0] = [settled] if settled else []
         return done
 
@@ -99,7 +103,16 @@ def update(place: Place, source: Path, judge: Judge, *, expected: str = "", pyth
 
 
 def _install(
-    place: Place, source: Path, python: Path, judge: Judge, *, start: bool, dry_run: bool, expected: str, proof: Prove
+    place: Place,
+    source: Path,
+    python: Path,
+    judge: Judge,
+    start: bool,
+    hooks: bool,
+    *,
+    dry_run: bool,
+    expected: str,
+    proof: Prove,
 ) -> Done:
     folder, old = place.folder, linked(place.folder, guard.CURRENT)
     digest = digest_of(source)
@@ -121,11 +134,13 @@ def _install(
     steps.need(not leads_to(place.wants, str(place.inside(place.unit))), "enable the unit",
                lambda: link(place.wants, str(place.inside(place.unit))))  # fmt: skip
     _need_program(place, steps, done)
-    if changed and judge.system.runs:
+    listens = (hooks or runs_hooks(place)) and _need_hooks(place, python, steps)
+    if (changed or listens) and judge.system.runs:
         steps.need(True, "have systemd read its units again", judge.system.reload)
     if old is not None and old.id != new.id:
         steps.need(True, f"change from {old.label} to {new.label}", lambda: _switch(place, new, judge, done))
     _need_manual(place, source, steps)
+    steps.need(listens and start and judge.system.runs, "take requests for hooks", judge.system.listen)
     _need_start(place, judge, steps, done, start=start, changed=changed and not done.judged)
     return done
 
@@ -152,6 +167,18 @@ def _need_account(place: Place, steps: _Steps) -> None:
         return
     path = place.root / "etc/sysusers.d/dfedge.conf"  # systemd makes the user when the image is started
     steps.need(not holds(path, _SYSUSERS), f"write {path}", lambda: write(path, _SYSUSERS, 0o644))
+
+
+def _need_hooks(place: Place, python: Path, steps: _Steps) -> bool:
+    """Whether anything was missing."""
+    target = str(place.inside(place.hook_socket_unit))
+    missing = [
+        steps.need(not holds(path, text), f"write {path}", partial(write, path, text, 0o644))
+        for path, text in hook_files(place, python).items()
+    ]
+    enabled = leads_to(place.hook_wants, target)
+    missing.append(steps.need(not enabled, "enable the unit of hooks", lambda: link(place.hook_wants, target)))
+    return any(missing)
 
 
 def _need_program(place: Place, steps: _Steps, done: Done) -> None:
