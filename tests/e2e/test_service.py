@@ -112,7 +112,7 @@ HOOK: Final = """\
 exec >/srv/hook.said
 id -u
 echo "$DFEDGE_IMAGE $DFEDGE_NAME $DFEDGE_VERSION"
-dfedge get "$DFEDGE_IMAGE" -o /srv/hook.image && sha256sum /srv/hook.image
+dfedge get "$DFEDGE_IMAGE" -o /srv/hook.image >&2 && sha256sum /srv/hook.image
 exit "$(cat /srv/hook.code)"
 """
 
@@ -122,10 +122,8 @@ def test_a_hook_runs_as_root_for_the_agents_user_alone(host: Host) -> None:
     assert host.run("dfedge", "join", "/srv/n1").returncode == 0
     first = host.service("install")
     host.wait(first["id"], 60)
-    published = host.run(
-        "dfedge", "publish", "/srv/good.pyz", "--name", "os", "--version", "7", "--fleet", "/srv/fleet"
-    )
-    assert published.returncode == 0, published.stderr
+    published = ("publish", "/srv/good.pyz", "--name", "os", "--version", "7", "--fleet", "/srv/fleet")
+    assert host.run("dfedge", *published).returncode == 0
 
     def ask(user: str) -> "subprocess.CompletedProcess[str]":
         return host.run("setpriv", f"--reuid={user}", "--clear-groups", "--no-new-privs", "--inh-caps=-all",
