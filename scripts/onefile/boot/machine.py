@@ -4,18 +4,20 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
 
-from onefile.boot.build import Build, Native, Unfit
+from onefile.boot.build import GLIBC, MUSL, Build, Native, Unfit
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What we run on. `libc` is None unless it is glibc; `python` as in "311"."""
+    """What we run on. `libc` is glibc's version, None without it; `python` as in "311"."""
 
     name: str
     libc: tuple[int, int] | None
     python: str
     free_threaded: bool
+    musl: bool = False
 
     @classmethod
     def here(cls) -> "Machine":
@@ -24,7 +26,13 @@ class Machine:
         if sys.maxsize < 2**32:
             name = {"aarch64": "armv7l", "armv8l": "armv7l", "x86_64": "i686"}.get(name, name)
         python = f"{sys.version_info[0]}{sys.version_info[1]}"
-        return cls(name, _glibc(), python, "t" in sys.abiflags)
+        musl = any("-linux-musl" in suffix for suffix in EXTENSION_SUFFIXES)  # what this Python was built for
+        return cls(name, None if musl else _glibc(), python, "t" in sys.abiflags, musl)
+
+    @property
+    def family(self) -> str:
+        """The C library's."""
+        return MUSL if self.musl else GLIBC if self.libc else "neither glibc nor musl"
 
 
 def choose(build: Build, here: Machine) -> Native:
@@ -33,9 +41,11 @@ def choose(build: Build, here: Machine) -> Native:
     if native is None:
         raise Unfit(f"this machine is {here.name}, this file is for {_list([n.machine for n in build.natives])}",
                     "build one: scripts/build-zipapp --targets, or pip install dfedge")  # fmt: skip
-    if here.libc is None:
-        raise Unfit("this system's C library is not glibc (musl?), this file needs glibc", "pip install dfedge")
-    if here.libc < native.libc:
+    if here.family != native.family:
+        flag = " --musl" if here.musl else ""
+        raise Unfit(f"this system's C library is {here.family}, this file is for {native.family}",
+                    f"scripts/build-zipapp{flag} builds another, or pip install dfedge")  # fmt: skip
+    if here.libc is not None and here.libc < native.libc:
         have, need = (".".join(map(str, libc)) for libc in (here.libc, native.libc))
         raise Unfit(f"this system has glibc {have}, on {here.name} {need} is needed", "Debian 12 has 2.36")
     if here.free_threaded:
