@@ -45,7 +45,7 @@ def test_it_works_here(pyz: Path, tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def _arm_root(root: Path, pyz: Path, architecture: str, emulator: str) -> None:
+def _arm_root(root: Path, pyz: Path, architecture: str, emulator: str, suite: str = "bookworm") -> None:
     """A Debian of another machine that can be entered here, with the file in it."""
     qemu = shutil.which(emulator)
     if qemu is None or shutil.which("mmdebstrap") is None or os.geteuid() != 0:
@@ -54,7 +54,7 @@ def _arm_root(root: Path, pyz: Path, architecture: str, emulator: str) -> None:
     mirror = next(line.split()[1] for line in sources.splitlines() if line.startswith("URIs:"))
     subprocess.run(
         ["mmdebstrap", "--quiet", "--mode=root", f"--architectures={architecture}", "--variant=extract",
-         "--include=base-files,python3", "--aptopt=APT::Install-Recommends \"false\"", "bookworm", root, mirror],
+         "--include=base-files,python3", "--aptopt=APT::Install-Recommends \"false\"", suite, root, mirror],
         check=True,
     )  # fmt: skip
     for folder in ("tmp", "root", "dev"):
@@ -72,10 +72,11 @@ def _in_root(root: Path, *words: str) -> list[str]:
     return ["unshare", "--mount", "sh", "-c", inside, str(root), *words]
 
 
+@pytest.mark.parametrize("suite", ["bookworm", "trixie"])
 @pytest.mark.parametrize(("architecture", "emulator"), [("arm64", "qemu-aarch64-static"), ("armhf", "qemu-arm-static")])
-def test_it_works_on_arm(pyz: Path, tmp_path: Path, architecture: str, emulator: str) -> None:
+def test_it_works_on_arm(pyz: Path, tmp_path: Path, architecture: str, emulator: str, suite: str) -> None:
     root = tmp_path / "root"
-    _arm_root(root, pyz, architecture, emulator)
+    _arm_root(root, pyz, architecture, emulator, suite)
     environ = {"HOME": "/root", "USER": "root"} | ({"QEMU_CPU": "cortex-a53"} if architecture == "arm64" else {})
     for words in ("--version", "selftest"):
         ran = subprocess.run(_in_root(root, words), env=environ, capture_output=True, text=True, check=False)
