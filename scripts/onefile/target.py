@@ -13,7 +13,7 @@ class Target:
 
     machine: str
     tags: tuple[str, ...]
-    libc: tuple[int, int]
+    libc: tuple[int, ...]
     pythons: tuple[str, ...]
     triplet: str
     binary_filter: int | None = None  # lzma's filter for such code
@@ -57,7 +57,7 @@ MUSL_TARGETS: Final[Mapping[str, Target]] = {
     machine: replace(
         TARGETS[machine],
         tags=(f"musllinux_1_2_{machine}", f"musllinux_1_1_{machine}"),
-        libc=(1, 2),
+        libc=(1, 2, 4),  # older ones crash on the relocations (RELR) of cryptography's libgcc_s
         family=MUSL,
     )
     for machine in ("x86_64", "aarch64")

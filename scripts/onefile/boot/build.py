@@ -23,7 +23,7 @@ class Native:
     """The compiled parts for one machine. `libc` is the least version of its family; `pythons` as in "311"."""
 
     machine: str
-    libc: tuple[int, int]
+    libc: tuple[int, ...]
     pythons: tuple[str, ...]
     family: str = GLIBC
 
@@ -44,7 +44,9 @@ class Build:
     def described(self) -> str:
         """All but the id, a line each."""
         lines = [f"version {self.version}"]
-        lines += [f"native {n.machine} {n.family}-{n.libc[0]}.{n.libc[1]} {','.join(n.pythons)}" for n in self.natives]
+        lines += [
+            f"native {n.machine} {n.family}-{'.'.join(map(str, n.libc))} {','.join(n.pythons)}" for n in self.natives
+        ]
         return "\n".join(lines) + "\n"
 
     def text(self) -> str:
@@ -65,8 +67,8 @@ class Build:
                 else:
                     machine, libc, pythons = rest
                     family, _, number = libc.partition("-")
-                    major, minor = number.split(".")
-                    natives.append(Native(machine, (int(major), int(minor)), tuple(pythons.split(",")), family))
+                    least = tuple(int(part) for part in number.split("."))
+                    natives.append(Native(machine, least, tuple(pythons.split(",")), family))
         except ValueError:
             id_ = ""
         if len(id_) != ID_DIGITS or set(id_) - set("0123456789abcdef"):

@@ -11,10 +11,10 @@ from onefile.boot.build import GLIBC, MUSL, Build, Native, Unfit
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What we run on. `libc` is glibc's version, None without it; `python` as in "311"."""
+    """What we run on. `libc` is its C library's version, if it is known; `python` as in "311"."""
 
     name: str
-    libc: tuple[int, int] | None
+    libc: tuple[int, ...] | None
     python: str
     free_threaded: bool
     musl: bool = False
@@ -27,7 +27,7 @@ class Machine:
             name = {"aarch64": "armv7l", "armv8l": "armv7l", "x86_64": "i686"}.get(name, name)
         python = f"{sys.version_info[0]}{sys.version_info[1]}"
         musl = any("-linux-musl" in suffix for suffix in EXTENSION_SUFFIXES)  # what this Python was built for
-        return cls(name, None if musl else _glibc(), python, "t" in sys.abiflags, musl)
+        return cls(name, _musl(name) if musl else _glibc(), python, "t" in sys.abiflags, musl)
 
     @property
     def family(self) -> str:
@@ -47,7 +47,8 @@ def choose(build: Build, here: Machine) -> Native:
                     f"scripts/build-zipapp{flag} builds another, or pip install dfedge")  # fmt: skip
     if here.libc is not None and here.libc < native.libc:
         have, need = (".".join(map(str, libc)) for libc in (here.libc, native.libc))
-        raise Unfit(f"this system has glibc {have}, on {here.name} {need} is needed", "Debian 12 has 2.36")
+        raise Unfit(f"this system has {here.family} {have}, on {here.name} {need} is needed",
+                    "Alpine 3.18 has 1.2.4" if here.musl else "Debian 12 has 2.36")  # fmt: skip
     if here.free_threaded:
         raise Unfit("this is a free-threaded Python, for which there are no compiled parts", "python3 dfedge.pyz")
     if here.python not in native.pythons:
@@ -55,6 +56,18 @@ def choose(build: Build, here: Machine) -> Native:
                     f"{_list([_dotted(python) for python in native.pythons])}",
                     f"python{_dotted(native.pythons[-1])} dfedge.pyz")  # fmt: skip
     return native
+
+
+def _musl(name: str) -> tuple[int, ...] | None:
+    """Its loader tells its version, and nobody else does; it stands in one place on every system."""
+    import subprocess
+
+    try:
+        done = subprocess.run([f"/lib/ld-musl-{name}.so.1"], capture_output=True, text=True, check=False, timeout=5)
+        word = done.stderr.partition("Version ")[2].split()[0]
+        return tuple(int(part) for part in word.split("."))
+    except (OSError, subprocess.TimeoutExpired, IndexError, ValueError):
+        return None
 
 
 def _glibc() -> tuple[int, int] | None:

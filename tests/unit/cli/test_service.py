@@ -42,6 +42,7 @@ def test_install_status_and_uninstall_of_an_image(dfedge: Any, file: Path, root:
     document = dfedge("service", "status", "--root", root, "--json").document
     assert document["installed"]["version"] == "9.9"
     assert document["unit"]["enabled"] is True
+    assert document["hooks"] is False
     assert document["agent"]["healthy"] is False
     assert dfedge("service", "uninstall", "--root", root).code == 0
     ran = dfedge("service", "status", "--root", root)

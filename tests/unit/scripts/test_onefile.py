@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -45,7 +46,7 @@ def make(
         info = tarfile.TarInfo(module.name)
         info.size = module.stat().st_size
         tar.addfile(info, io.BytesIO(module.read_bytes()))
-    native = Native(machine, (2, 0), (HERE.python,), family)
+    native = Native(machine, (1, 0), (HERE.python,), family)
     build = Build(version, (native,))
     lib = {"dfedge/__init__.py": b"", "dfedge/__main__.py": SAYS_WHERE.encode()}
     return pack.write(output, build, lib, {native.member: tarred.getvalue()}, epoch)
@@ -191,10 +192,13 @@ def test_a_machine_that_fits_gets_its_parts() -> None:
 
 
 def test_a_file_for_musl_is_for_musl_alone() -> None:
-    build = Build("1.0", (Native("x86_64", (1, 2), ("311", "312"), MUSL),), "0" * 64)
+    build = Build("1.0", (Native("x86_64", (1, 2, 4), ("311", "312"), MUSL),), "0" * 64)
     assert Build.parse(build.text()) == build
     alpine = Machine("x86_64", None, "312", False, musl=True)
     assert choose(build, alpine).member == "native/x86_64-musl.tar.xz"
+    choose(build, replace(alpine, libc=(1, 2, 5)))
+    with pytest.raises(Unfit, match=r"has musl 1\.2\.3, on x86_64 1\.2\.4 is needed"):
+        choose(build, replace(alpine, libc=(1, 2, 3)))
     with pytest.raises(Unfit, match="C library is glibc, this file is for musl"):
         choose(build, Machine("x86_64", (2, 36), "312", False))
     with pytest.raises(Unfit, match=r"this is Python 3\.13"):
