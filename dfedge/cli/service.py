@@ -13,7 +13,7 @@ from dfedge.core.errors import UsageError
 from dfedge.install.place import HOOKS, Place
 
 if TYPE_CHECKING:
-    from dfedge.install.install import Done
+    from dfedge.install.steps import Done
 
 EXAMPLE: Final = "dfedge service install"
 

@@ -32,12 +32,12 @@ def run_hook(path: Path, hook: str, image: str, name: str, version: str, on_star
                 _follow(subject, answers.readline().rstrip("\n"), on_start)
                 _judge(subject, answers.readline().rstrip("\n"))
         except (BrokenPipeError, ConnectionResetError):
-            raise Busy(f"{subject}: not run, as another hook runs", LOG) from None
+            raise Busy(f"{subject}: not run; another hook runs, or the unit could not start", LOG) from None
 
 
 def _follow(subject: str, said: str, on_start: Callable[[], None]) -> None:
     if not said:
-        raise Busy(f"{subject}: not run, as another hook runs", LOG)
+        raise Busy(f"{subject}: not run; another hook runs, or the unit could not start", LOG)
     if said != "runs":
         raise Refused(f"{subject}: not run: {said.removeprefix('no ')}")
     on_start()

@@ -1,11 +1,13 @@
 """The units that run this host's hooks as root, apart from the agent, and what else belongs to them on the host."""
 
 import pkgutil
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from dfedge.install.file import leads_to
+from dfedge.install.file import holds, leads_to, link, write
 from dfedge.install.place import ACCOUNT, Place
+from dfedge.install.steps import Steps
 from dfedge.install.unit import PYTHON
 
 HOOK: Final = "hook.py"
@@ -79,3 +81,15 @@ def hook_files(place: Place, python: Path) -> dict[Path, str]:
 def runs_hooks(place: Place) -> bool:
     """Whether an operator has chosen that this host runs hooks as root."""
     return leads_to(place.hook_wants, str(place.inside(place.hook_socket_unit)))
+
+
+def need_hooks(place: Place, python: Path, steps: Steps) -> bool:
+    """Put all of that on the host, and let systemd listen from its start; whether anything was missing."""
+    target = str(place.inside(place.hook_socket_unit))
+    missing = [
+        steps.need(not holds(path, text), f"write {path}", partial(write, path, text, 0o644))
+        for path, text in hook_files(place, python).items()
+    ]
+    enabled = leads_to(place.hook_wants, target)
+    missing.append(steps.need(not enabled, "enable the unit of hooks", lambda: link(place.hook_wants, target)))
+    return any(missing)
