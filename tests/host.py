@@ -35,6 +35,12 @@ class FakeSystem:
         self.state = "inactive"
         self.said.append("stop")
 
+    def listen(self) -> None:
+        self.said.append("listen")
+
+    def stop_listening(self) -> None:
+        self.said.append("stop listening")
+
     def probe(self) -> Health:
         if self.state != "active":
             return Health(False, "no agent answers")

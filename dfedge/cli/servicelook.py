@@ -32,6 +32,7 @@ def run(args: Namespace, out: Output) -> int:
         "trial": found.trial or None,
         "settled": settled or None,
         "unit": {"path": str(place.unit), "there": found.unit, "enabled": found.enabled, "state": found.state},
+        "hooks": found.hooks,
         "agent": {"healthy": found.health.ok, "text": found.health.text, "uptime": found.health.up},
     }
     out.answer(document, _text(place, found))
@@ -63,6 +64,8 @@ def _text(place: Place, found: Report) -> str:
         f"  unit    {unit}   {place.unit}",
         f"  agent   {found.health.text}{up}",
     ]
+    if found.hooks:
+        lines.append(f"  hooks   run as root, from {place.hooks}")
     if found.trial:
         lines.append("  ! on trial: the one before comes back unless the agent is healthy with it")
     return "\n".join(lines)

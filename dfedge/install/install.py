@@ -3,15 +3,16 @@
 import os
 import pkgutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from dfedge.core.errors import NotFound, Refused
 from dfedge.install import guard, manual, system
 from dfedge.install.file import holds, leads_to, link, write
+from dfedge.install.hookunit import need_hooks, runs_hooks
 from dfedge.install.place import ACCOUNT, Place
 from dfedge.install.proof import prove
+from dfedge.install.steps import Done, Steps
 from dfedge.install.trial import Judge, forget_others, settle, switch
 from dfedge.install.unit import unit_text
 from dfedge.install.version import FILE, Version, alone, digest_of, linked, number_of, put
@@ -21,33 +22,6 @@ _SYSUSERS: Final = 'u dfedge - "dfedge agent" /var/lib/dfedge\n'
 Prove = Callable[[Place, Version, Path], None]
 
 
-@dataclass(slots=True)
-class Done:
-    """What was done, or would be: one line each, and what the operator should know."""
-
-    version: Version
-    previous: Version | None
-    steps: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    started: bool = False
-    judged: bool = False
-
-
-class _Steps:
-    """Does what is missing, or only says so."""
-
-    def __init__(self, done: Done, *, dry_run: bool) -> None:
-        self._done = done
-        self._dry_run = dry_run
-
-    def need(self, missing: bool, text: str, act: Callable[[], object]) -> bool:
-        if missing:
-            self._done.steps.append(text)
-            if not self._dry_run:
-                act()
-        return missing
-
-
 def install(
     place: Place,
     source: Path,
@@ -55,20 +29,22 @@ def install(
     judge: Judge,
     *,
     start: bool = True,
+    hooks: bool = False,
     dry_run: bool = False,
     expected: str = "",
     proof: Prove = prove,
 ) -> Done:
     """Put `source` there as the version that runs, with unit, user and links; `start` the agent where systemd runs.
 
+    With `hooks`, or where they were chosen before, also what runs the host's hooks as root.
     Raises Refused or TimedOut where it does not work here, Busy, Corrupt, OSError.
     """
     if dry_run:
-        return _install(place, source, python, judge, start=start, dry_run=True, expected=expected, proof=proof)
+        return _install(place, source, python, judge, start, hooks, dry_run=True, expected=expected, proof=proof)
     check_writable(place)
     with alone(place.folder):
         settled = settle(place, judge)
-        done = _install(place, source, python, judge, start=start, dry_run=False, expected=expected, proof=proof)
+        done = _install(place, source, python, judge, start, hooks, dry_run=False, expected=expected, proof=proof)
         done.notes[:0] = [settled] if settled else []
         return done
 
@@ -92,20 +68,29 @@ def update(place: Place, source: Path, judge: Judge, *, expected: str = "", pyth
         _try(place, new, python, proof)
         done.judged = done.started = switch(place, new, judge)
         done.steps.append(f"lead {place.folder / guard.CURRENT} to {new.label}")
-        _need_manual(place, new.file, _Steps(done, dry_run=False))
+        _need_manual(place, new.file, Steps(done, dry_run=False))
         if not done.judged:
             done.notes.append("no agent runs, so nothing judged it beyond its selftest")
         return done
 
 
 def _install(
-    place: Place, source: Path, python: Path, judge: Judge, *, start: bool, dry_run: bool, expected: str, proof: Prove
+    place: Place,
+    source: Path,
+    python: Path,
+    judge: Judge,
+    start: bool,
+    hooks: bool,
+    *,
+    dry_run: bool,
+    expected: str,
+    proof: Prove,
 ) -> Done:
     folder, old = place.folder, linked(place.folder, guard.CURRENT)
     digest = digest_of(source)
     new = Version(digest[:16], folder / digest[:16] / FILE, number_of(source))
     done = Done(new, old)
-    steps = _Steps(done, dry_run=dry_run)
+    steps = Steps(done, dry_run=dry_run)
     _need_account(place, steps)
     here = new.file.is_file() and digest_of(new.file) == digest  # a rotten one is put there anew
     missing = old is None or old.id != new.id or not here
@@ -121,11 +106,13 @@ def _install(
     steps.need(not leads_to(place.wants, str(place.inside(place.unit))), "enable the unit",
                lambda: link(place.wants, str(place.inside(place.unit))))  # fmt: skip
     _need_program(place, steps, done)
-    if changed and judge.system.runs:
+    listens = (hooks or runs_hooks(place)) and need_hooks(place, python, steps)
+    if (changed or listens) and judge.system.runs:
         steps.need(True, "have systemd read its units again", judge.system.reload)
     if old is not None and old.id != new.id:
         steps.need(True, f"change from {old.label} to {new.label}", lambda: _switch(place, new, judge, done))
     _need_manual(place, source, steps)
+    steps.need(listens and start and judge.system.runs, "take requests for hooks", judge.system.listen)
     _need_start(place, judge, steps, done, start=start, changed=changed and not done.judged)
     return done
 
@@ -143,7 +130,7 @@ def _switch(place: Place, new: Version, judge: Judge, done: Done) -> None:
     done.judged = done.started = switch(place, new, judge)
 
 
-def _need_account(place: Place, steps: _Steps) -> None:
+def _need_account(place: Place, steps: Steps) -> None:
     if place.user:
         return
     if place.is_here:
@@ -154,7 +141,7 @@ def _need_account(place: Place, steps: _Steps) -> None:
     steps.need(not holds(path, _SYSUSERS), f"write {path}", lambda: write(path, _SYSUSERS, 0o644))
 
 
-def _need_program(place: Place, steps: _Steps, done: Done) -> None:
+def _need_program(place: Place, steps: Steps, done: Done) -> None:
     target = f"../lib/dfedge/{guard.CURRENT}/{FILE}"
     if os.path.lexists(place.program) and not leads_to(place.program, target):
         done.notes.append(f"{place.program} is there already and stays; it is not the one that was installed")
@@ -163,12 +150,12 @@ def _need_program(place: Place, steps: _Steps, done: Done) -> None:
                lambda: link(place.program, target))  # fmt: skip
 
 
-def _need_manual(place: Place, pyz: Path, steps: _Steps) -> None:
+def _need_manual(place: Place, pyz: Path, steps: Steps) -> None:
     lacking = manual.lacking(place, pyz)
     steps.need(bool(lacking), "write the man page and the completions", lambda: manual.put(lacking))
 
 
-def _need_start(place: Place, judge: Judge, steps: _Steps, done: Done, *, start: bool, changed: bool) -> None:
+def _need_start(place: Place, judge: Judge, steps: Steps, done: Done, *, start: bool, changed: bool) -> None:
     by_hand = f"systemctl {'--user ' if place.user else ''}start dfedge"
     if not place.is_here:
         return

@@ -7,6 +7,9 @@ from typing import Final
 
 ACCOUNT: Final = "dfedge"
 UNIT: Final = "dfedge.service"
+HOOK_SOCKET: Final = "dfedge-hook.socket"
+HOOKS: Final = ("install", "health", "rollback")  # those of a host, by their names
+HOOK_UNIT: Final = "dfedge-hook@.service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,31 @@ class Place:
     def wants(self) -> Path:
         """The link that makes the unit start with the system, as `systemctl enable` makes it."""
         return self.units / f"{self.target}.wants" / UNIT
+
+    @property
+    def hooks(self) -> Path:
+        """The host's hooks, which are root's."""
+        return self.root / "etc/dfedge/hooks"
+
+    @property
+    def hook_socket(self) -> Path:
+        """Where the agent asks for one. Not among its own files: there it could be put in the way."""
+        return Path("/run/dfedge-hook.sock")
+
+    @property
+    def hook_socket_unit(self) -> Path:
+        """The unit that listens there."""
+        return self.units / HOOK_SOCKET
+
+    @property
+    def hook_unit(self) -> Path:
+        """The unit of each hook that runs."""
+        return self.units / HOOK_UNIT
+
+    @property
+    def hook_wants(self) -> Path:
+        """The link that makes systemd listen from its start."""
+        return self.units / "sockets.target.wants" / HOOK_SOCKET
 
     @property
     def joined(self) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from dfedge.install import guard
+from dfedge.install.hookunit import runs_hooks
 from dfedge.install.place import Place
 from dfedge.install.trial import Health, Judge
 from dfedge.install.version import Version, linked
@@ -17,6 +18,7 @@ class Report:
     trial: str  # the id of the version on trial; empty without one
     unit: bool
     enabled: bool
+    hooks: bool  # whether hooks are run as root
     state: str
     health: Health
 
@@ -31,6 +33,7 @@ def report(place: Place, judge: Judge) -> Report:
         trial[0] if trial else "",
         place.unit.is_file(),
         place.wants.is_symlink(),
+        runs_hooks(place),
         judge.system.state,
         judge.probe(),
     )

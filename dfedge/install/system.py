@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from dfedge.core.errors import Refused
-from dfedge.install.place import ACCOUNT, UNIT, Place
+from dfedge.install.place import ACCOUNT, HOOK_SOCKET, UNIT, Place
 
 RUNS: Final = Path("/run/systemd/system")  # sd_booted(3)
 LIMIT_S: Final = 120.0
@@ -31,6 +31,14 @@ class System(Protocol):
 
     def stop(self) -> None:
         """End the agent, and wait for it. Raises Refused."""
+        ...
+
+    def listen(self) -> None:
+        """Take requests for hooks from now on. Raises Refused."""
+        ...
+
+    def stop_listening(self) -> None:
+        """Take none any more; a hook that runs goes on. Raises Refused."""
         ...
 
     @property
@@ -61,6 +69,12 @@ class Systemd:
 
     def stop(self) -> None:
         self._ask("stop", UNIT)
+
+    def listen(self) -> None:
+        self._ask("restart", HOOK_SOCKET)
+
+    def stop_listening(self) -> None:
+        self._ask("stop", HOOK_SOCKET)
 
     @property
     def state(self) -> str:

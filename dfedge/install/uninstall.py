@@ -1,5 +1,6 @@
 """Taking away what `install` made; the state, which holds the node's key and its images, only where that is asked."""
 
+import os
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -29,6 +30,10 @@ def uninstall(place: Place, host: System, *, purge: bool, dry_run: bool) -> list
     if not dry_run:
         check_writable(place)
     need(host.runs and place.unit.is_file(), "stop the agent", host.stop)
+    listens = host.runs and place.hook_socket_unit.is_file()
+    need(listens, "take no requests for hooks any more", host.stop_listening)
+    for path in (place.hook_wants, place.hook_socket_unit, place.hook_unit):
+        need(os.path.lexists(path), f"remove {path}", partial(remove, path))
     need(place.wants.is_symlink(), f"remove {place.wants}", lambda: remove(place.wants))
     need(place.unit.is_file(), f"remove {place.unit}", lambda: remove(place.unit))
     need(host.runs and bool(done), "have systemd read its units again", host.reload)

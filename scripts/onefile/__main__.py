@@ -1,4 +1,4 @@
-"""Builds dist/dfedge.pyz: `scripts/build-zipapp [--targets x86_64,aarch64,armv7l] [-o FILE]`."""
+"""Builds dist/dfedge.pyz: `scripts/build-zipapp [--targets x86_64,aarch64,armv7l] [--musl] [-o FILE]`."""
 
 import argparse
 import os
@@ -17,8 +17,8 @@ from manual.zsh import zsh
 from dfedge import __version__
 from dfedge.install.manual import FILES
 from onefile import cross, download, lock, pack
-from onefile.boot.build import Build, Native
-from onefile.target import TARGETS, Target
+from onefile.boot.build import Build
+from onefile.target import MUSL_TARGETS, TARGETS, Target
 
 ROOT: Final = Path(__file__).parents[2]
 MAX_BYTES: Final = 12_000_000  # for the three machines
@@ -27,15 +27,18 @@ MAX_BYTES: Final = 12_000_000  # for the three machines
 def main() -> int:
     """Build it, and say what came of it."""
     parser = argparse.ArgumentParser(prog="build-zipapp", description=__doc__)
-    parser.add_argument("--targets", default=",".join(TARGETS), help="machines (default: %(default)s)")
-    parser.add_argument("-o", "--output", type=Path, default=ROOT / "dist/dfedge.pyz")
+    parser.add_argument("--targets", help="machines (default: all of them)")
+    parser.add_argument("--musl", action="store_true", help="for musl, as Alpine has it, instead of glibc")
+    parser.add_argument("-o", "--output", type=Path, help="(default: dist/dfedge.pyz, or dist/dfedge-musl.pyz)")
     parser.add_argument("--kept", type=Path, default=ROOT / "build/onefile", help="where downloads are kept")
     args = parser.parse_args()
-    names = args.targets.split(",")
+    known = MUSL_TARGETS if args.musl else TARGETS
+    output: Path = args.output or ROOT / f"dist/dfedge{'-musl' if args.musl else ''}.pyz"
+    names = args.targets.split(",") if args.targets else list(known)
     for name in names:
-        if name not in TARGETS:
-            parser.error(f"{name}: not one of {', '.join(TARGETS)}")
-    targets = [TARGETS[name] for name in TARGETS if name in names]
+        if name not in known:
+            parser.error(f"{name}: not one of {', '.join(known)}")
+    targets = [known[name] for name in known if name in names]
     _require(targets)
     pins = lock.read()
     lib = pack.package(ROOT)
@@ -47,10 +50,10 @@ def main() -> int:
     archives: dict[str, bytes] = {}
     for target in targets:
         lib |= _modules(args.kept, target, pins, archives)
-    build = Build(__version__, tuple(Native(target.machine, target.libc, target.pythons) for target in targets))
-    build_id = pack.write(args.output, build, lib, archives, epoch)
-    length = args.output.stat().st_size
-    print(f"{args.output}: {length:,} bytes, build {build_id[:16]}, {', '.join(names)}")
+    build = Build(__version__, tuple(target.native for target in targets))
+    build_id = pack.write(output, build, lib, archives, epoch)
+    length = output.stat().st_size
+    print(f"{output}: {length:,} bytes, build {build_id[:16]}, {', '.join(names)}")
     if length > MAX_BYTES:
         print(f"build-zipapp: {length:,} bytes, the most is {MAX_BYTES:,}", file=sys.stderr)
         return 1
@@ -75,7 +78,7 @@ def _modules(kept: Path, target: Target, pins: dict[str, lock.Pin], archives: di
         for python in target.pythons:
             found = download.wheels(kept, [pins[name] for name in lock.EACH_PYTHON], target, python)
             modules |= pack.compiled(found)
-    archives[f"native/{target.machine}.tar.xz"] = pack.natives(modules, target)
+    archives[target.native.member] = pack.natives(modules, target)
     return _psutil(kept, pins) | pack.pure(wheels)
 
 

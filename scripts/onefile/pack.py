@@ -22,6 +22,7 @@ PREFIX: Final = b"#!/usr/bin/env python3\n# coding: dfedge.pyz-is-damaged-or-cut
 DICTIONARY: Final = 16 * 1024 * 1024  # bytes: as much again is needed to unpack, on a board too
 BOOT: Final = Path(__file__).with_name("boot")
 _KEPT: Final = re.compile(r".*\.py|.*/py\.typed")
+_COMPILED: Final = re.compile(r".*\.so(\.\d+)*")  # modules, and the libraries that some wheels bring along
 _UNUSED: Final = re.compile(
     r"anyio/(pytest_plugin|_backends/_trio)\.py|psutil/_ps(aix|bsd|osx|sunos|windows)\.py|rich/(_emoji_codes_|__main__).*"
     r"|cffi/.*|pycparser/.*|.*/tests?/.*"
@@ -48,7 +49,7 @@ def compiled(wheels: Iterable[Path]) -> dict[str, bytes]:
     found = {}
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:
-            found.update({name: archive.read(name) for name in archive.namelist() if name.endswith(".so")})
+            found.update({name: archive.read(name) for name in archive.namelist() if _COMPILED.fullmatch(name)})
     return found
 
 

@@ -1,9 +1,13 @@
 """dfedge.pyz as it is handed out: built twice, run here, and run on Arm under emulation."""
 
+import io
 import json
 import os
+import re
 import shutil
 import subprocess
+import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,12 +26,12 @@ def pyz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _built(tmp_path_factory.mktemp("built") / "dfedge.pyz")
 
 
-def _built(output: Path) -> Path:
+def _built(output: Path, *words: str) -> Path:
     missing = [tool for tool in ("aarch64-linux-gnu-strip", "arm-linux-gnueabihf-gcc") if shutil.which(tool) is None]
     if missing:
         pytest.skip(f"no {', '.join(missing)}")
     environ = {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"}
-    subprocess.run([ROOT / "scripts/build-zipapp", "-o", output], env=environ, check=True)
+    subprocess.run([ROOT / "scripts/build-zipapp", *words, "-o", output], env=environ, check=True)
     return output
 
 
@@ -45,7 +49,25 @@ def test_it_works_here(pyz: Path, tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-def _arm_root(root: Path, pyz: Path, architecture: str, emulator: str) -> None:
+def test_the_file_for_musl_needs_no_other_c_library_and_says_so_where_there_is_one(tmp_path: Path) -> None:
+    file = _built(tmp_path / "dfedge-musl.pyz", "--musl")
+    assert file.stat().st_size <= MAX_BYTES
+    with zipfile.ZipFile(file) as archive:
+        members = [name for name in archive.namelist() if name.startswith("native/")]
+        for member in members:
+            with tarfile.open(fileobj=io.BytesIO(archive.read(member))) as tar:
+                tar.extractall(tmp_path / Path(member).stem, filter="data")
+    assert [Path(member).name for member in members] == ["aarch64-musl.tar.xz", "x86_64-musl.tar.xz"]
+    for machine in ("aarch64", "x86_64"):
+        modules = [path for path in (tmp_path / f"{machine}-musl.tar").rglob("*") if path.is_file()]
+        told = subprocess.run(["readelf", "-d", *modules], capture_output=True, text=True, check=True).stdout
+        needed = set(re.findall(r"\(NEEDED\).*\[(.*)\]", told))
+        assert needed - {path.name for path in modules} == {f"libc.musl-{machine}.so.1"}
+    ran = subprocess.run(["/usr/bin/python3", "-I", file, "selftest"], capture_output=True, text=True, check=False)
+    assert ran.stderr.startswith("dfedge: this system's C library is glibc, this file is for musl [refused]")
+
+
+def _arm_root(root: Path, pyz: Path, architecture: str, emulator: str, suite: str = "bookworm") -> None:
     """A Debian of another machine that can be entered here, with the file in it."""
     qemu = shutil.which(emulator)
     if qemu is None or shutil.which("mmdebstrap") is None or os.geteuid() != 0:
@@ -54,7 +76,7 @@ def _arm_root(root: Path, pyz: Path, architecture: str, emulator: str) -> None:
     mirror = next(line.split()[1] for line in sources.splitlines() if line.startswith("URIs:"))
     subprocess.run(
         ["mmdebstrap", "--quiet", "--mode=root", f"--architectures={architecture}", "--variant=extract",
-         "--include=base-files,python3", "--aptopt=APT::Install-Recommends \"false\"", "bookworm", root, mirror],
+         "--include=base-files,python3", "--aptopt=APT::Install-Recommends \"false\"", suite, root, mirror],
         check=True,
     )  # fmt: skip
     for folder in ("tmp", "root", "dev"):
@@ -72,10 +94,11 @@ def _in_root(root: Path, *words: str) -> list[str]:
     return ["unshare", "--mount", "sh", "-c", inside, str(root), *words]
 
 
+@pytest.mark.parametrize("suite", ["bookworm", "trixie"])
 @pytest.mark.parametrize(("architecture", "emulator"), [("arm64", "qemu-aarch64-static"), ("armhf", "qemu-arm-static")])
-def test_it_works_on_arm(pyz: Path, tmp_path: Path, architecture: str, emulator: str) -> None:
+def test_it_works_on_arm(pyz: Path, tmp_path: Path, architecture: str, emulator: str, suite: str) -> None:
     root = tmp_path / "root"
-    _arm_root(root, pyz, architecture, emulator)
+    _arm_root(root, pyz, architecture, emulator, suite)
     environ = {"HOME": "/root", "USER": "root"} | ({"QEMU_CPU": "cortex-a53"} if architecture == "arm64" else {})
     for words in ("--version", "selftest"):
         ran = subprocess.run(_in_root(root, words), env=environ, capture_output=True, text=True, check=False)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -104,6 +105,71 @@ def test_installed_updated_and_never_without_an_agent(host: Host) -> None:
     assert host.run("dfedge", "service", "uninstall", "--purge", "--yes").returncode == 0
     left = [path for folder in ("etc/systemd", "usr/local", "var/lib/dfedge") for path in _files(host.root / folder)]
     assert not [path for path in left if "dfedge" in path.name]
+
+
+HOOK: Final = """\
+#!/bin/sh
+exec >/srv/hook.said
+id -u
+echo "$DFEDGE_IMAGE $DFEDGE_NAME $DFEDGE_VERSION"
+dfedge get "$DFEDGE_IMAGE" -o /srv/hook.image >&2 && sha256sum /srv/hook.image
+exit "$(cat /srv/hook.code)"
+"""
+
+
+WALLS: Final = (
+    "User=",
+    "Environment=",
+    "NoNew",
+    "RestrictA",
+    "RestrictN",
+    "RestrictS",
+    "System",
+    "Cap",
+    "Pro",
+    "Private",
+)
+
+
+def test_a_hook_runs_as_root_for_the_agents_user_alone_from_inside_its_walls(host: Host) -> None:
+    assert host.run("python3", "-I", "/srv/dfedge.pyz", "service", "install", "--hooks").returncode == 0
+    assert host.run("dfedge", "join", "/srv/n1").returncode == 0
+    first = host.service("install")
+    host.wait(first["id"], 60)
+    published = ("publish", "/srv/good.pyz", "--name", "os", "--version", "7", "--fleet", "/srv/fleet")
+    assert host.run("dfedge", *published).returncode == 0
+
+    unit = (host.root / "etc/systemd/system/dfedge.service").read_text().splitlines()
+    walls = [word for line in unit if line.startswith(WALLS) for word in ("-p", line)]
+
+    def ask() -> "subprocess.CompletedProcess[str]":
+        enter = ("systemd-run", "--quiet", "--wait", "--pipe", "--collect", *walls)
+        return host.run(*enter, "/usr/local/bin/dfedge", "service", "hook", "install", "os:7")
+
+    missing = ask()
+    assert missing.returncode == 1
+    assert "this host has no /etc/dfedge/hooks/install" in missing.stderr, missing.stderr
+
+    hook = host.root / "etc/dfedge/hooks/install"
+    hook.parent.mkdir(parents=True)
+    hook.write_text(HOOK)
+    hook.chmod(0o755)
+    (host.root / "srv/hook.code").write_text("0")
+    done = ask()
+    assert done.returncode == 0, done.stderr + host.run("journalctl", "-u", "dfedge-hook@*", "-n", 30).stdout
+    uid, image, digest = (host.root / "srv/hook.said").read_text().splitlines()
+    assert (uid, image.split()[1:]) == ("0", ["os", "7"])
+    assert digest.split()[0] == sha256((host.root / "srv/good.pyz").read_bytes()).hexdigest()
+    (host.root / "srv/hook.code").write_text("3")
+    assert "ended with exit code 3" in ask().stderr
+    code = "import socket; socket.socket(socket.AF_UNIX).connect('/run/dfedge-hook.sock')"
+    refused = host.run("setpriv", "--reuid=nobody", "--clear-groups", "python3", "-c", code)
+    assert "PermissionError" in refused.stderr
+
+    assert host.run("dfedge", "service", "uninstall", "--purge", "--yes").returncode == 0
+    assert not (host.root / "run/dfedge-hook.sock").exists()
+    assert host.run("systemctl", "is-active", "dfedge-hook.socket").stdout.strip() == "inactive"
+    assert not [path for path in _files(host.root / "etc/systemd") if "dfedge" in path.name]
 
 
 def _kill_update(host: Host, file: str) -> None:

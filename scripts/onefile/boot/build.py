@@ -7,6 +7,7 @@ from typing import Final, Self
 
 MEMBER: Final = "build"
 ID_DIGITS: Final = 64
+GLIBC, MUSL = "glibc", "musl"
 
 
 class Unfit(Exception):
@@ -19,16 +20,17 @@ class Unfit(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """The compiled parts for one machine: what they need of it. `pythons` as in "311"."""
+    """The compiled parts for one machine. `libc` is the least version of its family; `pythons` as in "311"."""
 
     machine: str
-    libc: tuple[int, int]
+    libc: tuple[int, ...]
     pythons: tuple[str, ...]
+    family: str = GLIBC
 
     @property
     def member(self) -> str:
         """Where in the archive they are."""
-        return f"native/{self.machine}.tar.xz"
+        return f"native/{self.machine}{'' if self.family == GLIBC else f'-{self.family}'}.tar.xz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,9 @@ class Build:
     def described(self) -> str:
         """All but the id, a line each."""
         lines = [f"version {self.version}"]
-        lines += [f"native {n.machine} {n.libc[0]}.{n.libc[1]} {','.join(n.pythons)}" for n in self.natives]
+        lines += [
+            f"native {n.machine} {n.family}-{'.'.join(map(str, n.libc))} {','.join(n.pythons)}" for n in self.natives
+        ]
         return "\n".join(lines) + "\n"
 
     def text(self) -> str:
@@ -62,8 +66,9 @@ class Build:
                     (id_,) = rest
                 else:
                     machine, libc, pythons = rest
-                    major, minor = libc.split(".")
-                    natives.append(Native(machine, (int(major), int(minor)), tuple(pythons.split(","))))
+                    family, _, number = libc.partition("-")
+                    least = tuple(int(part) for part in number.split("."))
+                    natives.append(Native(machine, least, tuple(pythons.split(",")), family))
         except ValueError:
             id_ = ""
         if len(id_) != ID_DIGITS or set(id_) - set("0123456789abcdef"):

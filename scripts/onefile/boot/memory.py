@@ -38,11 +38,16 @@ def use(files: Mapping[str, bytes], tried: Sequence[object]) -> None:
     try:
         sys.meta_path.insert(0, InMemory(files))
     except OSError as error:
-        places = ", ".join(map(str, tried)) or "nowhere"
-        raise Unfit(
-            f"can be unpacked neither to {places} nor to memory ({(error.strerror or '').lower()})",
-            "DFEDGE_CACHE=DIR, a folder of yours on a disk that may run programs",
-        ) from error
+        raise no_place(tried, (error.strerror or "").lower()) from error
+
+
+def no_place(tried: Sequence[object], reason: str) -> Unfit:
+    """What is told where neither a disk nor memory will do."""
+    places = ", ".join(map(str, tried)) or "nowhere"
+    return Unfit(
+        f"can be unpacked neither to {places} nor to memory ({reason})",
+        "DFEDGE_CACHE=DIR, a folder of yours on a disk that may run programs",
+    )
 
 
 def _memory_file(name: str, data: bytes) -> str:

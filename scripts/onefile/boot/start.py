@@ -57,6 +57,7 @@ def _prepare(file: str, build: "Build") -> None:
     from pathlib import Path
 
     from onefile.boot import archive, machine, place
+    from onefile.boot.build import MUSL
 
     native = machine.choose(build, machine.Machine.here())
 
@@ -70,5 +71,7 @@ def _prepare(file: str, build: "Build") -> None:
         return
     from onefile.boot import memory
 
+    if native.family == MUSL:
+        raise memory.no_place(places, "musl finds no library that is only in memory")
     memory.use(read(), places)
     sys.path.insert(0, f"{file}/lib")

@@ -42,6 +42,7 @@ def test_install_status_and_uninstall_of_an_image(dfedge: Any, file: Path, root:
     document = dfedge("service", "status", "--root", root, "--json").document
     assert document["installed"]["version"] == "9.9"
     assert document["unit"]["enabled"] is True
+    assert document["hooks"] is False
     assert document["agent"]["healthy"] is False
     assert dfedge("service", "uninstall", "--root", root).code == 0
     ran = dfedge("service", "status", "--root", root)
@@ -118,3 +119,42 @@ def test_an_update_takes_the_bytes_of_an_image_from_the_agent(
     assert "nothing judged it beyond its selftest" in ran.err
     document = dfedge("service", "status", "--root", root, "--json").document
     assert (document["installed"]["version"], document["previous"]["version"]) == ("10.0", "9.9")
+
+
+def test_systemd_finds_nothing_wrong_with_the_units_of_hooks(dfedge: Any, tmp_path: Path) -> None:
+    if shutil.which("systemd-analyze") is None or not Path("/usr/bin/python3").exists():
+        pytest.skip("no systemd-analyze")
+    printed = dfedge("service", "install", "--hooks", "--print-unit").out
+    _, *units = re.split(r"^# /etc/systemd/system/(\S+)$", printed, flags=re.MULTILINE)
+    files = dict(zip(units[::2], units[1::2], strict=True))
+    assert list(files) == ["dfedge-hook.socket", "dfedge-hook@.service"]
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    command: list[str | Path] = ["systemd-analyze", "verify", *(tmp_path / name for name in files)]
+    verified = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
+
+
+def test_a_user_without_root_has_no_hooks_as_root(dfedge: Any, file: Path) -> None:
+    ran = dfedge("service", "install", "--user", "--hooks", "--from", file)
+    assert ran.code == 2
+    assert "--user has no root" in ran.err
+
+
+def test_a_hook_runs_only_for_an_image_that_is_whole(
+    dfedge: Any, agent: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Place, "hook_socket", tmp_path / "none")
+
+    async def ls(params: Document, call: Call) -> Document:
+        rows = [("os", True), ("half", False)]
+        image = "sha256:" + "9f" * 32
+        return {"images": [{"image": image, "name": name, "version": "2", "complete": whole} for name, whole in rows]}
+
+    agent({"ls": ls})
+    half = dfedge("service", "hook", "install", "half:2")
+    assert (half.code, half.err.splitlines()[1]) == (1, "  try: dfedge get half:2")
+    assert dfedge("service", "hook", "install", "os:2", "--dry-run").out == "would run the hook install for os:2\n"
+    none = dfedge("service", "hook", "install", "os:2")
+    assert (none.code, none.err.splitlines()[1]) == (1, "  try: sudo dfedge service install --hooks")
+    assert dfedge("service", "hook", "deinstall", "os:2").code == 2

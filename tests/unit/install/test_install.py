@@ -9,7 +9,7 @@ import pytest
 from host import names
 
 from dfedge.core.errors import Busy, Corrupt, Refused, TimedOut
-from dfedge.install import guard, proof
+from dfedge.install import guard, hook, proof
 from dfedge.install.install import install, update
 from dfedge.install.place import Place
 from dfedge.install.proof import prove
@@ -144,3 +144,32 @@ def test_the_copy_of_the_guard_runs_alone(place: Place, judge: Any, pyz: Any) ->
     assert (done.stdout, done.stderr) == ("", "")
     assert (place.folder / "guard.py").read_bytes() == Path(guard.__file__).read_bytes()
     assert FILE in (place.folder / "guard.py").read_text()
+
+
+def test_nothing_runs_as_root_unless_it_was_asked_for(place: Place, judge: Any, pyz: Any) -> None:
+    install(place, pyz("1.0"), PYTHON, judge)
+    assert not list(place.root.rglob("*hook*"))
+    assert not report(place, judge).hooks
+    assert not [text for text in judge.system.said if "listen" in text]
+
+
+def test_hooks_are_installed_kept_by_a_later_install_and_removed(place: Place, judge: Any, pyz: Any) -> None:
+    done = install(place, pyz("1.0"), PYTHON, judge, hooks=True)
+    assert "take requests for hooks" in done.steps
+    assert place.hook_wants.is_symlink()
+    assert f"ExecStart={PYTHON} -I /usr/local/lib/dfedge/hook.py /etc/dfedge/hooks\n" in place.hook_unit.read_text()
+    assert (place.folder / "hook.py").read_bytes() == Path(hook.__file__).read_bytes()
+    assert report(place, judge).hooks
+    assert not install(place, pyz("1.0"), PYTHON, judge, hooks=True).steps
+    place.hook_unit.write_text("of an older version\n")
+    assert f"write {place.hook_unit}" in install(place, pyz("1.0"), PYTHON, judge).steps
+    uninstall(place, judge.system, purge=False, dry_run=False)
+    assert "stop listening" in judge.system.said
+    assert not list(place.root.rglob("*hook*"))
+
+
+def test_a_socket_that_the_operator_disabled_stays_so(place: Place, judge: Any, pyz: Any) -> None:
+    install(place, pyz("1.0"), PYTHON, judge, hooks=True)
+    place.hook_wants.unlink()
+    assert not install(place, pyz("1.0"), PYTHON, judge).steps
+    assert not place.hook_wants.is_symlink()

@@ -39,7 +39,7 @@ def _sections(writer: Write) -> dict[str, str]:
     for command in ALL:
         name, joined = command.name, "_".join(["_dfedge", *command.path])
         pattern = {
-            _page: rf"^\.SS dfedge {re.escape(name)}(?: [A-Z\[][^\n]*)?$(.*?)(?=^\.S[SH] )",
+            _page: rf"^\.SS dfedge {re.escape(name)}(?: (?:[A-Z\[]|[a-z]+\|)[^\n]*)?$(.*?)(?=^\.S[SH] )",
             bash: rf'^    "{name}"\) (.*?) ;;$',
             zsh: rf"^{joined}\(\) {{$(.*?)^}}",
             fish: rf"((?:^complete -c dfedge -n '__dfedge_at {name}'.*?$\n?)+)",

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
 from onefile import lock, pack
 from onefile.boot import place
-from onefile.boot.build import Build, Native, Unfit
+from onefile.boot.build import GLIBC, MUSL, Build, Native, Unfit
 from onefile.boot.machine import Machine, choose
 
 SCRIPTS: Final = Path(__file__).parents[3] / "scripts"
@@ -31,7 +32,9 @@ def main():
 """
 
 
-def make(output: Path, version: str = "1.0", epoch: int = 1_700_000_000, machine: str = HERE.name) -> str:
+def make(
+    output: Path, version: str = "1.0", epoch: int = 1_700_000_000, machine: str = HERE.name, family: str = GLIBC
+) -> str:
     """A file with a compiled module of this very Python in it."""
     origin = importlib.util.find_spec("_json")
     assert origin is not None
@@ -43,9 +46,10 @@ def make(output: Path, version: str = "1.0", epoch: int = 1_700_000_000, machine
         info = tarfile.TarInfo(module.name)
         info.size = module.stat().st_size
         tar.addfile(info, io.BytesIO(module.read_bytes()))
-    build = Build(version, (Native(machine, (2, 0), (HERE.python,)),))
+    native = Native(machine, (1, 0), (HERE.python,), family)
+    build = Build(version, (native,))
     lib = {"dfedge/__init__.py": b"", "dfedge/__main__.py": SAYS_WHERE.encode()}
-    return pack.write(output, build, lib, {f"native/{machine}.tar.xz": tarred.getvalue()}, epoch)
+    return pack.write(output, build, lib, {native.member: tarred.getvalue()}, epoch)
 
 
 def run(file: Path, *words: str, cache: Path) -> subprocess.CompletedProcess[str]:
@@ -168,7 +172,8 @@ BUILD: Final = Build("1.0", (Native("aarch64", (2, 28), ("311", "313")),))
     [
         (Machine("riscv64", (2, 36), "311", False), "this machine is riscv64, this file is for aarch64"),
         (Machine("armv6l", (2, 36), "311", False), "this machine is armv6l"),
-        (Machine("aarch64", None, "311", False), "is not glibc"),
+        (Machine("aarch64", None, "311", False), "is neither glibc nor musl, this file is for glibc"),
+        (Machine("aarch64", None, "311", False, musl=True), "C library is musl, this file is for glibc"),
         (Machine("aarch64", (2, 17), "311", False), "has glibc 2.17, on aarch64 2.28 is needed"),
         (Machine("aarch64", (2, 36), "312", False), "this is Python 3.12, on aarch64 this file is for 3.11, 3.13"),
         (Machine("aarch64", (2, 36), "313", True), "free-threaded"),
@@ -184,6 +189,34 @@ def test_a_machine_that_does_not_fit_is_told_why_in_one_line(here: Machine, told
 
 def test_a_machine_that_fits_gets_its_parts() -> None:
     assert choose(BUILD, Machine("aarch64", (2, 36), "313", False)).member == "native/aarch64.tar.xz"
+
+
+def test_a_file_for_musl_is_for_musl_alone() -> None:
+    build = Build("1.0", (Native("x86_64", (1, 2, 4), ("311", "312"), MUSL),), "0" * 64)
+    assert Build.parse(build.text()) == build
+    alpine = Machine("x86_64", None, "312", False, musl=True)
+    assert choose(build, alpine).member == "native/x86_64-musl.tar.xz"
+    choose(build, replace(alpine, libc=(1, 2, 5)))
+    with pytest.raises(Unfit, match=r"has musl 1\.2\.3, on x86_64 1\.2\.4 is needed"):
+        choose(build, replace(alpine, libc=(1, 2, 3)))
+    with pytest.raises(Unfit, match="C library is glibc, this file is for musl"):
+        choose(build, Machine("x86_64", (2, 36), "312", False))
+    with pytest.raises(Unfit, match=r"this is Python 3\.13"):
+        choose(build, Machine("x86_64", None, "313", False, musl=True))
+
+
+def test_with_musl_and_no_disk_to_unpack_to_it_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "dfedge.pyz"
+    make(file, family=MUSL)
+    code = (
+        "import runpy, sys; from onefile.boot import machine, place; place.bases = lambda *_: [];"
+        "machine.EXTENSION_SUFFIXES = ['.cpython-313-x86_64-linux-musl.so'];"
+        f"sys.argv = ['x', 'ls']; runpy.run_path({str(file)!r}, run_name='__main__')"
+    )
+    environ = {"PYTHONPATH": str(SCRIPTS), "PYTHONDONTWRITEBYTECODE": "1"}
+    ran = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("dfedge: can be unpacked neither to nowhere nor to memory (musl"), ran.stderr
 
 
 def test_a_wrong_machine_is_refused_by_the_file_itself(tmp_path: Path, cache: Path) -> None:
