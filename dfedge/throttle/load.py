@@ -52,6 +52,7 @@ class Pressure:
 
     some: float
     full: float
+    is_mixed: bool = False  # our own waiting is in it: nobody tells it apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Load:
     disk: Disk | None = None
     celsius: float | None = None  # the hottest sensor
     battery: Battery | None = None
-    pressure: Mapping[str, Pressure] = field(default_factory=dict)  # "cpu", "io", "memory"; without our own waiting
+    pressure: Mapping[str, Pressure] = field(default_factory=dict)  # "cpu", "io", "memory"
 
 
 @dataclass(frozen=True, slots=True)

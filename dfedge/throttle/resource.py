@@ -16,6 +16,7 @@ COOLER: Final = 3.0  # degrees below the limit at which heat is over, so that it
 FULLER: Final = 0.02  # of the charge above the limit, likewise
 EASED: Final = 0.6  # of a pressure's limit, likewise
 GROW: Final = 1.5  # a second
+MIXED: Final = 2.0  # times the limit on waiting for the disk where our own waiting, for our own writes, is in it
 FIRST: Final = (
     20  # floors, to begin with where hardly anything moves yet: what is short may be so by other work of ours
 )
@@ -100,12 +101,13 @@ def _pressed(load: Load, policy: Policy, before: set[str]) -> list[Pressed]:
     least = policy.battery + (FULLER if "battery" in before else 0)
     if battery is not None and battery.discharging and battery.charge < least:
         found.append(Pressed(f"the battery is at {battery.charge:.0%} and discharging", "battery", 0.5))
-    for name, most, words in (
+    for name, usual, words in (
         ("memory", policy.pressure_memory, "memory"),
         ("io", policy.pressure_io, "the disk"),
     ):
         pressure = load.pressure.get(name)
         setting = f"pressure_{name}"
+        most = usual * (MIXED if pressure is not None and pressure.is_mixed and name == "io" else 1)
         if pressure is not None and pressure.some > most * (EASED if setting in before else 1):
             reason = f"programs waited for {words} in {pressure.some:.0f} % of the time"
             factor = 0.5 if pressure.some > 2 * most else 0.8

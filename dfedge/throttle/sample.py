@@ -169,7 +169,7 @@ class Sampler:
         return found
 
     def _pressure(self, name: str) -> Pressure | None:
-        """Others' waiting: the host's less our own, where a control group of our own tells it."""
+        """Others' waiting: the host's less our own, where a control group of our own tells it; else mixed."""
         try:
             host = _read_pressure(self._root / "proc/pressure" / name)
         except FileNotFoundError:
@@ -180,12 +180,13 @@ class Sampler:
             raise
         if not (0 <= host.some <= 100 and 0 <= host.full <= 100):
             raise ValueError(f"{host.some:g} %")
+        mixed = Pressure(host.some, host.full, is_mixed=True)
         if self._own_cgroup is None:
-            return host
+            return mixed
         try:
             own = _read_pressure(self._own_cgroup / f"{name}.pressure")
         except (OSError, ValueError):
-            return host
+            return mixed
         return Pressure(max(0.0, host.some - own.some), max(0.0, host.full - own.full))
 
 

@@ -76,3 +76,11 @@ def test_the_full_profile_minds_no_load() -> None:
     resources = Resources()
     resources.step(SHORT["celsius"][0], LINE, Policy(profile=Profile.FULL), 1.0)
     assert resources.rate("up") == math.inf
+
+
+def test_our_own_waiting_for_the_disk_does_not_slow_us_where_it_cannot_be_told_apart() -> None:
+    resources, policy = Resources(), Policy()
+    resources.step(Load(pressure={"io": Pressure(30.0, 0.0, is_mixed=True)}), 1e8, policy, 1.0)
+    assert resources.disk_limit == math.inf
+    resources.step(Load(pressure={"io": Pressure(30.0, 0.0)}), 1e8, policy, 1.0)
+    assert resources.disk_limit < math.inf

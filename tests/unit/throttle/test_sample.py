@@ -70,6 +70,7 @@ def test_pressure_is_read_as_the_kernel_writes_it(tmp_path: Path) -> None:
     _write(tmp_path / "proc/pressure/io", text)
     pressure = _sampler(tmp_path).sample().pressure["io"]
     assert (pressure.some, pressure.full) == (80.0, 60.5)
+    assert pressure.is_mixed  # no control group of our own tells our waiting apart
 
 
 def test_what_a_host_does_not_tell_is_named(tmp_path: Path) -> None:
