@@ -1,4 +1,5 @@
-"""The tick: sample → controller → limiter and sockets. Ten times a second while bytes flow, once a second at rest."""
+"""The tick: sample → controller → limiter and sockets. Ten times a second while bytes flow, more seldom where that
+would take over a hundredth of a core, and once a second at rest."""
 
 import logging
 import math
@@ -23,6 +24,9 @@ from dfedge.throttle.strain import Told
 from dfedge.throttle.traffic import ACTIVE, Meters
 
 BUSY_S: Final = 0.1  # seconds between two ticks while bytes flow
+SLOWEST_S: Final = 0.3  # the same on a host where a tick is dear: another flow must still be seen within a second
+SHARE: Final = 0.01  # of a core that ticks may take
+RECENT: Final = 0.1  # weight of the last tick in what a tick costs
 REST_S: Final = 1.0
 CALM_S: Final = 2.0  # seconds without bytes after which we rest
 SAMPLE_S: Final = 1.0  # seconds between two samples of the host
@@ -31,6 +35,11 @@ ROUTES_S: Final = 5.0
 PACED: Final = 4_000_000  # bytes/s; below such rates a block would leave in one burst
 PACE: Final = 1.1  # of the rate: the bucket sets the average, the pace only spreads it
 log = logging.getLogger("dfedge.throttle")
+
+
+def pause_s(cost_s: float) -> float:
+    """Seconds until the next tick while bytes flow, of ticks that take so many seconds of CPU each."""
+    return min(SLOWEST_S, max(BUSY_S, cost_s / SHARE))
 
 
 class Throttle:
@@ -114,12 +123,15 @@ class Throttle:
 
     async def run(self) -> None:
         """Tick until cancelled."""
+        cost = 0.0  # seconds of CPU
         try:
             while True:
+                began = time.thread_time()
                 self.tick()
+                cost += RECENT * (time.thread_time() - began - cost)
                 busy = self._clock() - self._moved_at < CALM_S
                 if busy:
-                    await anyio.sleep(BUSY_S)
+                    await anyio.sleep(pause_s(cost))
                     continue
                 self._stirred = anyio.Event()
                 self.limiter.up.is_quiet = self.limiter.down.is_quiet = True

@@ -14,7 +14,7 @@ from dfedge.throttle.path import Info
 from dfedge.throttle.policy import Caps, Policy
 from dfedge.throttle.route import Route
 from dfedge.throttle.sample import Sampler
-from dfedge.throttle.throttle import Throttle
+from dfedge.throttle.throttle import SLOWEST_S, Throttle, pause_s
 
 IMAGE = ImageId(bytes(32))
 
@@ -133,3 +133,9 @@ def test_a_policy_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
         Policy(host=Caps(down=-1))
     with pytest.raises(ValueError, match=r"10\.0\.0\.0/99"):
         Throttle(Policy(lan_prefixes=("10.0.0.0/99",)), lambda: (), tmp_path)
+
+
+def test_looking_takes_no_more_than_a_hundredth_of_a_core_however_slow_the_board() -> None:
+    assert pause_s(0.0005) == 0.1
+    assert pause_s(0.002) == pytest.approx(0.2)
+    assert pause_s(1.0) == SLOWEST_S
