@@ -21,7 +21,7 @@ from bench.wire import Wire
 
 LOOK_S: Final = 0.01  # between two looks at who is done: the error of a time
 WIRE_S: Final = 0.2  # between two points of a curve
-METER_S: Final = 0.5
+METER_S: Final = 0.25
 HEADERS: Final = 1.01  # bytes the link counts for a byte of payload; segments that travel as one have one header
 ORPHANS_S: Final = 60.0  # how long takers may go on once the seed is dead, beside five times S/R
 
