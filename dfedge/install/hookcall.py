@@ -32,15 +32,19 @@ def run_hook(path: Path, hook: str, image: str, name: str, version: str, on_star
                 _follow(subject, answers.readline().rstrip("\n"), on_start)
                 _judge(subject, answers.readline().rstrip("\n"))
         except (BrokenPipeError, ConnectionResetError):
-            raise Busy(f"{subject}: not run; another hook runs, or the unit could not start", LOG) from None
+            raise _not_run(subject) from None
 
 
 def _follow(subject: str, said: str, on_start: Callable[[], None]) -> None:
     if not said:
-        raise Busy(f"{subject}: not run; another hook runs, or the unit could not start", LOG)
+        raise _not_run(subject)
     if said != "runs":
         raise Refused(f"{subject}: not run: {said.removeprefix('no ')}")
     on_start()
+
+
+def _not_run(subject: str) -> Busy:
+    return Busy(f"{subject}: not run; another hook runs, or the unit could not start", LOG)
 
 
 def _judge(subject: str, said: str) -> None:

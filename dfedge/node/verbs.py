@@ -166,7 +166,11 @@ class _Verbs:
     # Getting and giving
 
     async def get(self, params: Document, call: Call) -> Document:
-        ref, timeout, most = _ref(params), _timeout(params, "get"), _most(params)
+        ref, timeout, most = (
+            _ref(params),
+            _timeout(params, "get"),
+            _above_zero(params, "get", "max_rate", "bytes a second"),
+        )
         one_file, priority = params.get("one_file") is True, PRIORITIES.get(str(params.get("priority", "normal")))
         if priority is None:
             raise UsageError(f"get: {params.get('priority')} is no priority; {', '.join(PRIORITIES)}")
@@ -292,21 +296,16 @@ def _bytes(params: Document, key: str) -> bytes:
 
 
 def _timeout(params: Document, verb: str) -> float | None:
-    timeout = params.get("timeout")
-    if timeout is None:
-        return None
-    if not (isinstance(timeout, (int, float)) and timeout > 0):
-        raise UsageError(f"{verb} {params.get('ref')}: timeout {timeout!r} is not a number of seconds")
-    return float(timeout)
+    return _above_zero(params, verb, "timeout", "seconds")
 
 
-def _most(params: Document) -> float | None:
-    most = params.get("max_rate")
-    if most is None:
+def _above_zero(params: Document, verb: str, key: str, unit: str) -> float | None:
+    value = params.get(key)
+    if value is None:
         return None
-    if not (isinstance(most, (int, float)) and most > 0):
-        raise UsageError(f"get {params.get('ref')}: max_rate {most!r} is not a number of bytes a second")
-    return float(most)
+    if not (isinstance(value, (int, float)) and value > 0):
+        raise UsageError(f"{verb} {params.get('ref')}: {key} {value!r} is not a number of {unit}")
+    return float(value)
 
 
 def _close(fds: list[int]) -> None:
