@@ -127,6 +127,8 @@ class Paths:
             known = before.get(id(session))
             last = known[1] if known is not None and known[0] is session else info
             up = max(0, info.sent - last.sent, info.acked - last.acked + info.retransmitted - last.retransmitted)
-            packets = (info.packets_up - last.packets_up, info.packets_down - last.packets_down)
-            steps.append(Step(session, info, up, info.down - last.down, *packets))
+            down = max(0, info.down - last.down)  # the session may have another socket; packets begin anew after 2**32
+            packets_up = max(0, info.packets_up - last.packets_up)
+            packets_down = max(0, info.packets_down - last.packets_down)
+            steps.append(Step(session, info, up, down, packets_up, packets_down))
         return steps

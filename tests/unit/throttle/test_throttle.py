@@ -139,3 +139,16 @@ def test_looking_takes_no_more_than_a_hundredth_of_a_core_however_slow_the_board
     assert pause_s(0.0005) == 0.1
     assert pause_s(0.002) == pytest.approx(0.2)
     assert pause_s(1.0) == SLOWEST_S
+
+
+def test_a_counter_that_begins_anew_takes_nothing_off_what_was_moved(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter(
+        (Info(0.02, 0.0005, True, 9, 9, 0, 9, 2**32 - 1, 2**32 - 1), Info(0.02, 0.0005, True, 5, 5, 0, 5, 3, 3))
+    )
+    monkeypatch.setattr(path, "look", lambda _: next(looks))
+    paths = path.Paths()
+    paths.step([session])
+    (step,) = paths.step([session])
+    assert (step.up, step.down, step.packets_up, step.packets_down) == (0, 0, 0, 0)
