@@ -24,8 +24,8 @@ MOST_UPLOAD: Final = 2.0  # images that the publisher may send
 MOSTLY_EMPTY: Final = 0.8  # of an image; one of which less had to be fetched says nothing about the line
 TOO_BUSY: Final = 0.9  # of all processors: six nodes share those of this machine, with whatever else runs on it
 KILL_AT: Final = 0.4  # of the second image
-CONNECT_S: Final = 20.0
-STOP_S: Final = 5.0  # what an agent may take to end
+CONNECT_S: Final = 60.0  # a busy machine gives agents, at nice 10, little: five seconds are usual
+STOP_S: Final = 15.0  # what an agent may take to end
 
 
 @dataclass(frozen=True, slots=True)
