@@ -1,5 +1,6 @@
 """A host that installs dfedge in a folder, with a systemd that starts nothing but remembers."""
 
+import json
 import zipfile
 from dataclasses import dataclass, field
 
@@ -20,8 +21,33 @@ class FakeSystem:
     said: list[str] = field(default_factory=list)
     runs: bool = True
 
+    @property
+    def _told(self) -> dict[str, str]:
+        """What systemd has read, and whether it listens; in a file, as it lives on when a command is killed."""
+        path = self.place.root.with_name("systemd.json")
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    def _tell(self, **facts: str) -> None:
+        path = self.place.root.with_name("systemd.json")
+        path.write_text(json.dumps(facts))
+
+    def _units(self) -> dict[str, str]:
+        paths = (self.place.unit, self.place.hook_socket_unit)
+        return {path.name: path.read_text() for path in paths if path.exists()}
+
     def reload(self) -> None:
         self.said.append("reload")
+        listens = {"listens": "yes"} if self.listens else {}
+        self._tell(**self._units(), **listens)
+
+    @property
+    def stale(self) -> bool:
+        told, units = self._told, self._units()
+        return any(told[name] != units.get(name) for name in told if name != "listens")
+
+    @property
+    def listens(self) -> bool:
+        return "listens" in self._told
 
     def restart(self) -> None:
         guard.main(self.place.folder, self.place.state)
@@ -36,10 +62,13 @@ class FakeSystem:
         self.said.append("stop")
 
     def listen(self) -> None:
+        assert self.place.hook_socket_unit.name in self._told, "systemd has not read the unit"
         self.said.append("listen")
+        self._tell(**{**self._told, "listens": "yes"})
 
     def stop_listening(self) -> None:
         self.said.append("stop listening")
+        self._tell(**{name: text for name, text in self._told.items() if name != "listens"})
 
     def probe(self) -> Health:
         if self.state != "active":

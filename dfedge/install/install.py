@@ -106,9 +106,12 @@ def _install(
     steps.need(not leads_to(place.wants, str(place.inside(place.unit))), "enable the unit",
                lambda: link(place.wants, str(place.inside(place.unit))))  # fmt: skip
     _need_program(place, steps, done)
-    listens = (hooks or runs_hooks(place)) and need_hooks(place, python, steps)
-    if (changed or listens) and judge.system.runs:
-        steps.need(True, "have systemd read its units again", judge.system.reload)
+    hooked = hooks or runs_hooks(place)
+    listens = hooked and need_hooks(place, python, steps)
+    if judge.system.runs:  # who wrote the units may have been killed before he said so
+        listens |= hooked and start and not judge.system.listens
+        changed |= judge.system.stale
+        steps.need(changed or listens, "have systemd read its units again", judge.system.reload)
     if old is not None and old.id != new.id:
         steps.need(True, f"change from {old.label} to {new.label}", lambda: _switch(place, new, judge, done))
     _need_manual(place, source, steps)

@@ -33,6 +33,16 @@ class System(Protocol):
         """End the agent, and wait for it. Raises Refused."""
         ...
 
+    @property
+    def stale(self) -> bool:
+        """Whether systemd goes by units that lie here in another form by now."""
+        ...
+
+    @property
+    def listens(self) -> bool:
+        """Whether requests for hooks are taken."""
+        ...
+
     def listen(self) -> None:
         """Take requests for hooks from now on. Raises Refused."""
         ...
@@ -69,6 +79,15 @@ class Systemd:
 
     def stop(self) -> None:
         self._ask("stop", UNIT)
+
+    @property
+    def stale(self) -> bool:
+        shown = self._ask("show", "--property=NeedDaemonReload", "--value", UNIT, HOOK_SOCKET, must=False)
+        return "yes" in shown.split()
+
+    @property
+    def listens(self) -> bool:
+        return self._ask("is-active", HOOK_SOCKET, must=False) == "active"
 
     def listen(self) -> None:
         self._ask("restart", HOOK_SOCKET)

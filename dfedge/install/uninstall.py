@@ -1,13 +1,12 @@
 """Taking away what `install` made; the state, which holds the node's key and its images, only where that is asked."""
 
-import os
 import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from dfedge.install import guard, manual, system
-from dfedge.install.file import leads_to, remove
+from dfedge.install.file import is_there, leads_to, remove
 from dfedge.install.install import check_writable
 from dfedge.install.place import ACCOUNT, Place
 from dfedge.install.system import System
@@ -33,15 +32,15 @@ def uninstall(place: Place, host: System, *, purge: bool, dry_run: bool) -> list
     listens = host.runs and place.hook_socket_unit.is_file()
     need(listens, "take no requests for hooks any more", host.stop_listening)
     for path in (place.hook_wants, place.hook_socket_unit, place.hook_unit):
-        need(os.path.lexists(path), f"remove {path}", partial(remove, path))
-    need(place.wants.is_symlink(), f"remove {place.wants}", lambda: remove(place.wants))
-    need(place.unit.is_file(), f"remove {place.unit}", lambda: remove(place.unit))
-    need(host.runs and bool(done), "have systemd read its units again", host.reload)
+        need(is_there(path), f"remove {path}", partial(remove, path))
+    need(is_there(place.wants), f"remove {place.wants}", lambda: remove(place.wants))
+    need(is_there(place.unit), f"remove {place.unit}", lambda: remove(place.unit))
+    need(host.runs and (bool(done) or host.stale), "have systemd read its units again", host.reload)
     ours = leads_to(place.program, f"../lib/dfedge/{guard.CURRENT}/{FILE}")
     need(ours, f"remove {place.program}", lambda: remove(place.program))
     need(bool(manual.there(place)), "remove the man page and the completions", lambda: manual.clear(place))
     sysusers = place.root / "etc/sysusers.d/dfedge.conf"
-    need(not place.is_here and sysusers.is_file(), f"remove {sysusers}", lambda: remove(sysusers))
+    need(not place.is_here and is_there(sysusers), f"remove {sysusers}", lambda: remove(sysusers))
     need(place.folder.is_dir(), f"remove {place.folder}", lambda: _remove_versions(place.folder))
     if purge:
         for folder in (place.state, place.cache):

@@ -7,20 +7,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from dying import killed_at, starts
 from host import FakeSystem, names
 
 from dfedge.core.errors import NotFound, Refused
-from dfedge.install import file, guard, version
+from dfedge.install import guard
 from dfedge.install.install import install, update
 from dfedge.install.place import Place
 from dfedge.install.trial import settle
 from dfedge.install.version import alone, linked
 
 PYTHON: Final = Path(sys.executable)
-
-
-class Killed(BaseException):
-    """SIGKILL: nothing is tidied up, as `dead` sees to."""
 
 
 @pytest.fixture
@@ -151,48 +148,6 @@ def test_the_next_command_judges_what_was_left(
     assert (current(place), running.running) == (("1.0", "1.0") if sick else ("2.0", "2.0"))
     assert guard.read_trial(place.folder) is None
     assert names(place) == ["1.0", "2.0"]
-
-
-STEPS: Final = [
-    (os, "fsync"), (os, "rename"), (os, "symlink"), (os, "fchmod"), (Path, "rename"), (Path, "symlink_to"),
-    (Path, "unlink"), (Path, "mkdir"), (guard, "sync_folder"), (guard, "repoint"), (guard, "end_trial"),
-    (version, "_copied"), (file, "sync_folder"),
-]  # fmt: skip
-
-
-def killed_at(place: Place, step: int, act: Any) -> bool:
-    """Run `act` in a process that dies at its `step`th call of the disk, before or after it; whether it came so far."""
-    child = os.fork()
-    if child == 0:
-        left = [step]
-        for owner, name in STEPS:
-            real = getattr(owner, name)
-
-            def dying(*args: Any, real: Any = real, **more: Any) -> Any:
-                left[0] -= 1
-                if left[0] == 0:
-                    os._exit(9)
-                return real(*args, **more)
-
-            setattr(owner, name, dying)
-        try:
-            act()
-        finally:
-            os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
-
-
-def starts(place: Place) -> str:
-    """What the host runs at its next start, through the guard that lies there, as root's systemd does it."""
-    copy = place.folder / "guard.py"
-    if copy.exists():
-        subprocess.run([PYTHON, "-I", copy, place.state], check=True, capture_output=True)
-    found = linked(place.folder, guard.CURRENT)
-    if found is None:
-        return "nothing"
-    ran = subprocess.run([PYTHON, "-I", found.file, "selftest"], capture_output=True, text=True, check=True)
-    assert ran.stdout == "ok\n"
-    return found.number
 
 
 def test_killed_anywhere_in_an_update_the_next_start_runs_a_whole_version(
