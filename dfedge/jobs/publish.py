@@ -13,6 +13,7 @@ from dfedge.core.image.manifest import FileEntry, Manifest, image_id
 from dfedge.core.image.name import check_name, check_no_clash, check_path, check_version
 from dfedge.core.seams import ImageId
 from dfedge.jobs.offer import offer_held
+from dfedge.store.reading import BeforeWrite
 from dfedge.store.store import Store
 from dfedge.transfer.peers import Peers
 from dfedge.trust.nodetrust import NodeTrust
@@ -48,12 +49,14 @@ async def publish(
     open_file: Callable[[int], Awaitable[int]],
     sign: Callable[[bytes], Awaitable[bytes]],
     *,
+    before_write: BeforeWrite,
     nodes: int,
     store: Store,
     trust: NodeTrust,
     peers: Peers,
 ) -> Published:
-    """Store an image, signed by whoever `sign` asks; `open_file` gives a descriptor of file number i, which we close.
+    """Store an image, signed by whoever `sign` asks; `open_file` gives a descriptor of file number i, which we close;
+    `before_write` is awaited with the bytes of each write: the disk has other work too.
 
     Raises UsageError for names that break the rules, NoSpace, Refused (a file changed; the version exists with other
     content), Untrusted (the signer is not allowed), TimedOut. Nothing is kept then.
@@ -67,7 +70,7 @@ async def publish(
         for number, offered in enumerate(files):
             fd = await open_file(number)
             try:
-                entries.append(await stage.add(offered.path, fd, offered.mode & 0o777, length))
+                entries.append(await stage.add(offered.path, fd, offered.mode & 0o777, length, before_write))
             finally:
                 os.close(fd)
         known = _published(store, name, version, tuple(compatible), tuple(entries))

@@ -6,6 +6,7 @@ defaults, with which every command works.
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,7 +242,7 @@ def find(main: Path | None, environ: Mapping[str, str]) -> tuple[dict[str, Found
     """Gather what files and environment set, and everything wrong in them. `main` None means the usual file."""
     found: dict[str, Found] = {}
     errors: list[UsageError] = []
-    if main is not None and not main.is_file():
+    if main is not None and not main.exists():
         errors.append(UsageError(f"{main}: no such settings file", "dfedge config show"))
     for path in files(main or CONFIG_FILE):
         values, wrong = read_file(path, SETTINGS)
@@ -273,7 +274,8 @@ def load(
         found[key] = Found(SETTINGS[key].kind.read_text(text), "flag")
     if errors:
         more = f"; {len(errors) - 1} more" if len(errors) > 1 else ""
-        raise UsageError(f"{errors[0]}{more}", "dfedge config check")
+        given = f" {shlex.quote(str(config_file))}" if config_file else ""
+        raise UsageError(f"{errors[0]}{more}", f"dfedge config check{given}")
     values: dict[str, Any] = {key: setting.default for key, setting in SETTINGS.items()}
     values |= {key: item.value for key, item in found.items()}
     sources = {key: found[key].source if key in found else "default" for key in SETTINGS}

@@ -56,6 +56,8 @@ def files(main: Path) -> list[Path]:
 
 def read_file(path: Path, settings: Settings) -> tuple[dict[str, Found], list[UsageError]]:
     """Read one file: what it sets, and everything that is wrong with it."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for until somebody writes
+        return {}, [UsageError(f"{path}: is not a regular file; write the settings into one", "dfedge config show")]
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE + 1)

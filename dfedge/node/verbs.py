@@ -244,6 +244,7 @@ class _Verbs:
             [_offered(file) for file in files],
             open_file,
             sign,
+            before_write=self._node.throttle.before_write,
             nodes=nodes if type(nodes) is int else 0,
             store=self._node.store,
             trust=self._node.trust,

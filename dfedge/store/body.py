@@ -138,6 +138,14 @@ def write_all(fd: int, blocks: Sequence[Bytes], offset: int) -> None:
             left[0] = left[0][taken:]
 
 
+def start_writing(fd: int, offset: int, length: int) -> None:
+    """Have the kernel write a range to disk from now on, without waiting for it.
+
+    Left to the sync at a window's end, all of the window stands before whatever other programs sync meanwhile.
+    """
+    os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)  # drops what is on disk, begins to write what is not
+
+
 def forget_cache(fd: int) -> None:
     """Have the kernel read this file from disk the next time, not from memory."""
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -13,7 +13,7 @@ from dfedge.core.image.name import check_path
 from dfedge.store.content import Shared
 from dfedge.store.layout import has_size
 from dfedge.store.output import reflink
-from dfedge.store.reading import Reading
+from dfedge.store.reading import BeforeWrite, Reading
 
 MEDIA_TYPE: Final = "application/octet-stream"
 
@@ -54,8 +54,12 @@ class Stage:
         """Of its folder."""
         return self._folder.name
 
-    async def add(self, path: str, fd: int, mode: int, piece_length: int) -> FileEntry:
+    async def add(
+        self, path: str, fd: int, mode: int, piece_length: int, before_write: BeforeWrite | None = None
+    ) -> FileEntry:
         """Copy and hash an open file, in pieces of `piece_length` bytes; `path` is its place in the image.
+
+        `before_write` is awaited with the bytes of each write; a file that can be cloned is not written at all.
 
         Raises Refused if it is no regular file or changes meanwhile, NoSpace or Corrupt where our disk fails,
         ValueError for a path or piece length that no manifest may have.
@@ -73,7 +77,7 @@ class Stage:
         self.files_to_come = max(0, self.files_to_come - 1)
         staged = self._folder / str(self._count)
         try:
-            digest, digests = await self._shared.work(self._take_in, path, fd, staged, piece_length)
+            digest, digests = await self._shared.work(self._take_in, path, fd, staged, piece_length, before_write)
             if digest in self.files or has_size(self._shared.layout.blob(digest), before.st_size):
                 await self._shared.work(staged.unlink)
             else:
@@ -84,12 +88,15 @@ class Stage:
         runs = cut(before.st_size, piece_length)
         return FileEntry(path, before.st_size, digest, MEDIA_TYPE, mode & 0o777, runs, digests)
 
-    def _take_in(self, path: str, source: int, staged: Path, piece_length: int) -> tuple[bytes, bytes]:
+    def _take_in(
+        self, path: str, source: int, staged: Path, piece_length: int, before_write: BeforeWrite | None
+    ) -> tuple[bytes, bytes]:
         before = _state(source)
         out = os.open(staged, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             cloned = reflink(source, out)
-            reading = Reading(out if cloned else source, before[0], piece_length, None if cloned else out)
+            copy = None if cloned else out
+            reading = Reading(out if cloned else source, before[0], piece_length, copy, before_write)
             digest, digests = reading.run()
         except EOFError:
             raise _changed(path) from None

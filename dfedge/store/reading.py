@@ -6,11 +6,12 @@ takes them all, so it is what a sparse image costs.
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError
 from itertools import chain
 from queue import Queue
 from threading import Thread
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from anyio import from_thread
 
@@ -19,6 +20,7 @@ from dfedge.store.hole import CHUNK, data_extents, is_blank, zero_digest, zeros
 
 BUFFERS: Final = 6  # of CHUNK bytes each: one in each of three hands, and one before each
 STRETCH: Final = 16 * CHUNK  # bytes of a hole passed on at once
+BeforeWrite = Callable[[int], Coroutine[Any, Any, None]]
 
 
 class Run(NamedTuple):
@@ -38,10 +40,14 @@ class Run(NamedTuple):
 class Reading:
     """Reads `size` bytes of `source`, and writes them to `copy` if there is one; `run` it in a worker."""
 
-    def __init__(self, source: int, size: int, piece_length: int, copy: int | None) -> None:
+    def __init__(
+        self, source: int, size: int, piece_length: int, copy: int | None, before_write: BeforeWrite | None = None
+    ) -> None:
+        """`before_write` is awaited on the event loop with the bytes of each write: the disk has other work too."""
         self._source = source
         self._size = size
         self._copy = copy
+        self._before_write = before_write
         self._pieces = _Pieces(piece_length)
         self._whole = hashlib.sha256()
         self._free: Queue[bytearray] = Queue()
@@ -115,8 +121,18 @@ class Reading:
             self._free.put(buffer)
             return Run(got, None)
         if self._copy is not None:
+            self._await_turn(got)
             write_all(self._copy, [view[:got]], offset)
         return Run(got, buffer)
+
+    def _await_turn(self, nbytes: int) -> None:
+        if self._before_write is None:
+            return
+        try:
+            from_thread.run(self._before_write, nbytes)
+        except CancelledError:  # the thread's word for it; the caller expects its loop's
+            from_thread.check_cancelled()
+            raise
 
     def _hash(self, run: Run) -> None:
         for part in run.parts(0, run.length):

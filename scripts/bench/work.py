@@ -1,4 +1,4 @@
-"""What other programs lose to a transfer on their board: `scripts/bench/host busy fsync`.
+"""What other programs lose to a transfer on their board: `scripts/bench/host busy fsync fsync-slow`.
 
 Node 0 fetches over a link of 100 Mbit/s from node 1, which runs on the same machine and counts in full. Off and on take
 turns, as the machine's own speed moves more than what is measured.
@@ -23,6 +23,7 @@ from lab.command import LabError
 from bench import machine
 from bench.meter import TICK_S
 from bench.scenario import MIB
+from bench.slowdisk import slow_disk
 from bench.stage import Image
 from dfedge.jobs.enroll import enroll
 from dfedge.jobs.init_fleet import init_fleet
@@ -33,6 +34,7 @@ TURNS: Final = 5
 TURN_S: Final = 5.0
 SETTLE_S: Final = 2.0  # of a turn that are not looked at
 IMAGE: Final = 96 * MIB  # more than a turn fetches
+SLOW: Final = 20_000_000  # bytes/s
 RECORD: Final = 200  # bytes
 EVERY_S: Final = 0.02
 LOOP: Final = "while True: pass"
@@ -41,14 +43,17 @@ LOOP: Final = "while True: pass"
 class Pair:
     """A node that fetches, and one that serves it."""
 
-    def __init__(self, lan: Lan, folder: Path) -> None:
-        (folder / "dfedge.toml").touch()
+    def __init__(self, lan: Lan, folder: Path, own: Path) -> None:
+        """`own` is the folder of the node that fetches."""
+        for place in {folder, own.parent}:
+            (place / "dfedge.toml").touch()
         init_fleet(folder / "fleet", "bench")
         self._lan = lan
         self._members = []
         for node in range(2):
-            (folder / f"node{node}").mkdir()
-            member = Member(lan, node, f"node-{node}", folder / f"node{node}")
+            place = folder / "node1" if node else own
+            place.mkdir(exist_ok=True)
+            member = Member(lan, node, f"node-{node}", place)
             enroll(folder / "fleet", member.name, {}, folder / f"enrol-{node}")
             join(folder / f"enrol-{node}", member.folder / "state")
             member.start()
@@ -79,9 +84,8 @@ class Pair:
         return moved * 8 / 1e6 / TURN_S
 
 
-def busy(pair: Pair, folder: Path) -> str:
+def busy(pair: Pair, _own: Path) -> str:
     """Two loops a core, each in a session of its own as services are: the CPU time that they get."""
-    del folder
     loops = [subprocess.Popen([sys.executable, "-c", LOOP], start_new_session=True) for _ in range(2 * _cores())]
     try:
         off, on, rates = _turns(pair, lambda: sum(_cpu(loop.pid) for loop in loops))
@@ -92,12 +96,12 @@ def busy(pair: Pair, folder: Path) -> str:
     shares = [beside / alone for alone, beside in zip(off, on, strict=True)]
     lost = 1 - statistics.median(shares)
     spread = f"{1 - max(shares):.1%} to {1 - min(shares):.1%}"
-    return f"busy   loops lose {lost:.1%} of their CPU time [{spread}], {_rates(rates)}"
+    return f"busy: loops lose {lost:.1%} of their CPU time [{spread}], {_rates(rates)}"
 
 
-def fsync(pair: Pair, folder: Path) -> str:
+def fsync(pair: Pair, own: Path) -> str:
     """A program that writes 200 bytes and syncs them, 50 times a second: its 95th percentile in ms."""
-    path = folder / "node0" / "records"
+    path = own / "records"
     waits: dict[bool, list[float]] = {False: [], True: []}
     rates = []
     with path.open("wb", buffering=0) as file:
@@ -111,7 +115,7 @@ def fsync(pair: Pair, folder: Path) -> str:
                     rates.append(pair.end())
     alone, beside = (statistics.quantiles(waits[on], n=20)[-1] * 1000 for on in (False, True))
     bound = max(1.5 * alone, alone + 2)
-    return f"fsync  p95 alone {alone:.2f} ms, beside {beside:.2f} ms (bound {bound:.2f}), {_rates(rates)}"
+    return f"fsync: p95 alone {alone:.2f} ms, beside {beside:.2f} ms (bound {bound:.2f}), {_rates(rates)}"
 
 
 def _turns(pair: Pair, count: Callable[[], float]) -> tuple[list[float], list[float], list[float]]:
@@ -154,13 +158,14 @@ def _rates(rates: Sequence[float]) -> str:
     return f"dfedge {statistics.median(rates):.1f} Mbit/s [{min(rates):.1f}–{max(rates):.1f}]"
 
 
-SITUATIONS: Final[Mapping[str, Callable[[Pair, Path], str]]] = {"busy": busy, "fsync": fsync}
+SITUATIONS: Final[Mapping[str, Callable[[Pair, Path], str]]] = {"busy": busy, "fsync": fsync, "fsync-slow": fsync}
 
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/bench/host",
-        description="example: scripts/bench/host busy\n\nbusy, or fsync: what such programs lose while dfedge fetches.",
+        description="example: scripts/bench/host busy\n\nbusy, fsync, or fsync-slow (on a disk of 20 MB/s): "
+        "what such programs lose while dfedge fetches.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("situation", nargs="*", choices=[*SITUATIONS, []], metavar="SITUATION", help="none: all")
@@ -174,8 +179,11 @@ def main(argv: Sequence[str]) -> int:
         try:
             with ExitStack() as stack:
                 folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dfbench-", dir=args.temp)))
+                slow = name.endswith("-slow")
+                own = stack.enter_context(slow_disk(args.temp, SLOW)) if slow else folder / "node0"
                 lan = stack.enter_context(Lan("host", 2, LINK))
-                print(SITUATIONS[name](Pair(lan, folder), folder), flush=True)
+                said = SITUATIONS[name](Pair(lan, folder, own), own)
+                print(f"20 MB/s, {said}" if slow else said, flush=True)
         except (Broken, LabError) as error:
             print(f"{name}: failed: {error}")
             return 1

@@ -4,6 +4,8 @@ mount namespace of the agent's own."""
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import TimeoutExpired
+from tempfile import TemporaryDirectory
 
 import pytest
 from fleet import Board, Fleet, until
@@ -104,6 +106,25 @@ def test_a_disk_that_keeps_programs_waiting_slows_receiving_until_it_does_not(bo
     until(lambda: "programs waited for the disk in 80 %" in reasons(board), "the disk to be seen")
     host.wait(1)
     until(lambda: "the disk" not in reasons(board), "transfers to be let go")
+
+
+@pytest.mark.skipif(not PRESSURE.exists(), reason="this kernel tells no pressure")
+def test_publishing_leaves_the_disk_to_programs_that_wait_for_it(board: Board, host: Host) -> None:
+    host.wait(80)
+    until(lambda: "programs waited for the disk in 80 %" in reasons(board), "the disk to be seen")
+    with TemporaryDirectory(dir="/dev/shm") as memory:  # on one disk a file might be cloned, and nothing be written
+        image = Path(memory) / "image"
+        image.write_bytes(os.urandom(16 * MIB))
+        publishing = board.popen(["publish", str(image), "--name", "other", "--version", "1"], -1, -1)
+        try:
+            until(lambda: any((board.state / "partial").glob("stage-*/1")), "the file to be read")
+            with pytest.raises(TimeoutExpired):
+                publishing.wait(5)
+            host.wait(1)
+            assert publishing.wait(60) == 0
+        finally:
+            publishing.kill()
+            publishing.communicate()
 
 
 def test_a_sensor_that_returns_nonsense_is_ignored_and_said_once(board: Board, host: Host) -> None:

@@ -1,5 +1,6 @@
 """Settings: where each value comes from, and that a mistake is told with its place."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,6 +114,19 @@ def test_all_mistakes_of_a_file_are_found_at_once(write: Write) -> None:
 
 def test_a_missing_file_that_was_named_is_an_error(tmp_path: Path) -> None:
     assert "no such settings file" in complaint(tmp_path / "gone.toml")
+
+
+def test_a_pipe_in_the_place_of_the_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "dfedge.toml")
+    assert complaint(tmp_path / "dfedge.toml") == (
+        f"{tmp_path}/dfedge.toml: is not a regular file; write the settings into one"
+    )
+
+
+def test_the_hint_checks_the_file_that_is_wrong(write: Write) -> None:
+    with pytest.raises(UsageError) as caught:
+        load(config_file=(file := write("[throttle]\nmax_up = 0\n")), environ={})
+    assert caught.value.hint == f"dfedge config check {file}"
 
 
 def test_bytes_that_are_no_text_are_an_error_and_no_traceback(tmp_path: Path) -> None:

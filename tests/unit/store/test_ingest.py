@@ -254,3 +254,43 @@ async def test_a_cancelled_publishing_stops_reading(store: Store, tmp_path: Path
     with reading(source) as fd, anyio.move_on_after(0.1) as scope:
         await stage.add("huge", fd, 0o644, 1 << 20)
     assert scope.cancelled_caught
+
+
+async def test_nothing_of_what_is_published_is_written_before_the_disk_may_be_used(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[tuple[str, int]] = []
+    real = os.pwritev
+
+    def pwritev(fd: int, buffers: list[memoryview], offset: int) -> int:
+        happened.append(("written", sum(map(len, buffers))))
+        return real(fd, buffers, offset)
+
+    async def before_write(nbytes: int) -> None:
+        happened.append(("asked", nbytes))
+
+    monkeypatch.setattr(ingest_module, "reflink", lambda *_: False)
+    monkeypatch.setattr(os, "pwritev", pwritev)
+    data = noise((2 << 20) + 5)
+    (tmp_path / "source").write_bytes(data)
+    stage = await store.stage(len(data))
+    with reading(tmp_path / "source") as fd:
+        made = await stage.add("fw.bin", fd, 0o644, PIECE, before_write)
+    assert made.digest == sha256(data).digest()
+    assert happened == [(what, nbytes) for nbytes in (1 << 20, 1 << 20, 5) for what in ("asked", "written")]
+
+
+async def test_a_publishing_that_waits_for_the_disk_can_be_cancelled(
+    store: Store, tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def before_write(_nbytes: int) -> None:
+        await anyio.sleep(60)
+
+    monkeypatch.setattr(ingest_module, "reflink", lambda *_: False)
+    (tmp_path / "source").write_bytes(noise(3 << 20))
+    stage = await store.stage(3 << 20)
+    with reading(tmp_path / "source") as fd, anyio.move_on_after(0.1) as scope:
+        await stage.add("fw.bin", fd, 0o644, PIECE, before_write)
+    assert scope.cancelled_caught
+    await stage.discard()
+    assert not list((state / "partial").iterdir())
