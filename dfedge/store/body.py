@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from anyio import from_thread
 
 from dfedge.core.seams import Bytes
+from dfedge.store.early import EarlyWriting
 from dfedge.store.hole import CHUNK, data_from, zero_digest, zeros
 
 MOST_VECTORS: Final = 512  # blocks in one write; the kernel takes 1,024
@@ -24,6 +25,7 @@ class Body:
     __slots__ = (
         "copies",
         "digest",
+        "early",
         "label",
         "prefix",
         "prefix_bytes",
@@ -38,6 +40,7 @@ class Body:
         self.digest = digest
         self.size = size  # bytes
         self.label = label  # the path of its first file
+        self.early = EarlyWriting()
         self.copies: list[range] = []  # the pieces of each file that has these bytes
         self.whole = False  # it is a blob
         self.suspect = False  # an fsync of it failed: what the cache shows may not be what the disk has
@@ -136,14 +139,6 @@ def write_all(fd: int, blocks: Sequence[Bytes], offset: int) -> None:
         del left[:whole]
         if taken:
             left[0] = left[0][taken:]
-
-
-def start_writing(fd: int, offset: int, length: int) -> None:
-    """Have the kernel write a range to disk from now on, without waiting for it.
-
-    Left to the sync at a window's end, all of the window stands before whatever other programs sync meanwhile.
-    """
-    os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)  # drops what is on disk, begins to write what is not
 
 
 def forget_cache(fd: int) -> None:

@@ -21,7 +21,7 @@ from dfedge.core.image.manifest import FileEntry
 from dfedge.core.image.outcome import Outcome
 from dfedge.core.seams import Bytes
 from dfedge.store.allocation import allocate
-from dfedge.store.body import Body, chunks, forget_cache, hash_range, start_writing, while_wanted, write_all
+from dfedge.store.body import Body, chunks, forget_cache, hash_range, while_wanted, write_all
 from dfedge.store.content import Content
 from dfedge.store.fault import is_medium, told
 from dfedge.store.held import HeldImage
@@ -180,7 +180,7 @@ class PartialImage(HeldImage):
             with content.shared.files.borrow(content.partial_file(body), os.O_RDWR) as fd:
                 write_all(fd, blocks, there.offset)
                 body.extend_prefix(self._continuation(twin, blocks, body, fd))
-                start_writing(fd, there.offset, there.length)
+                body.early.wrote(fd, there.offset, there.length)
         return True
 
     def _continuation(

@@ -44,18 +44,6 @@ async def test_a_piece_that_does_not_match_never_reaches_the_image(open_store: O
     assert not (await fw.begin(open_store())).holds
 
 
-async def test_each_piece_is_on_its_way_to_the_disk_before_the_window_ends(
-    open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else a whole window stands before what other programs sync, half a second long on a slow card."""
-    begun: list[tuple[int, int]] = []
-    fw = firmware()
-    partial = await fw.begin(open_store())
-    monkeypatch.setattr(os, "posix_fadvise", lambda _fd, offset, length, _advice: begun.append((offset, length)))
-    await fw.put(partial, [3, 0])
-    assert begun == [(3 * PIECE, PIECE), (0, PIECE)]
-
-
 async def test_journalled_pieces_are_not_fetched_again_after_a_restart(open_store: OpenStore) -> None:
     fw = firmware()
     partial = await fw.begin(open_store())
