@@ -184,6 +184,9 @@ class Connection:
             return
         self._pace.count()
         self.phase = advance(self.phase, message)
+        if 0 < self._strain_ends <= time.monotonic():  # it was not said that it is over
+            self._strain_ends = 0.0
+            self._widen()
         match message:
             case m.Hello():
                 self._take_hello(message)

@@ -81,6 +81,22 @@ def test_a_peer_need_not_wait_for_words_of_ours_that_another_flow_holds_up(
     assert wide == [True, False, True, True, False]
 
 
+def test_a_peer_that_no_longer_says_so_gets_the_usual_window_back(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.monotonic()
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    wide: list[bool] = []
+    monkeypatch.setattr(connection._bulk, "widen", wide.append)
+    connection.on_message(m.Strained(0, 40))
+    now += 2.9
+    connection.on_message(m.Pong(1))
+    now += 0.2
+    connection.on_message(m.Pong(1))
+    connection.on_message(m.Pong(1))
+    assert wide == [True, False]
+
+
 def test_our_own_strain_goes_out_as_it_was_found(connection: Connection, control: Control) -> None:
     connection.say_strained(0, 18)
     assert control.sent == [m.Strained(0, 18)]
