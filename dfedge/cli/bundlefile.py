@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from dfedge.core.canonical import unpack
 from dfedge.core.errors import Corrupt, NotFound
 from dfedge.core.image.bundle import MAGIC, MAX_PARTS, MAX_STATEMENT, NAME, part_name
 
@@ -33,8 +34,10 @@ def revocation_in(first: Path) -> bytes | None:
         data = file.read(MAX_STATEMENT + 1)
     if data.startswith(MAGIC) or MAGIC.startswith(data):
         return None
-    if len(data) > MAX_STATEMENT:
-        raise Corrupt(f"{first}: is neither a bundle nor a revocation list")
+    try:
+        unpack(data, MAX_STATEMENT)
+    except ValueError as error:
+        raise Corrupt(f"{first}: is neither a bundle nor a revocation list") from error
     return data
 
 

@@ -59,6 +59,7 @@ from dfedge.trust.nodetrust import NodeTrust
 SETTLE_AFTER: Final = 5.0  # seconds from start to giving back what starting needed
 KEEP_EVERY: Final = 5.0  # seconds between two tries to write what a disk refused
 TRIM_EVERY: Final = 15.0  # seconds between looks whether transfers have ended
+TIDY_EVERY: Final = 60.0  # seconds at most between two tidyings: some nodes are never quiet, and strangers storm any
 log = logging.getLogger("dfedge.node")
 
 
@@ -319,14 +320,17 @@ async def _keep_bans(trust: NodeTrust, blame: Blame) -> None:
 
 
 async def _stay_small(drives: Callable[[], Sequence[object]], store: Store) -> None:
-    """Give back what starting needed, and later what transfers needed, once they are over."""
+    """Give back what starting needed, and later what transfers and strangers needed, soon after they are over."""
     await anyio.sleep(SETTLE_AFTER)
     process.settle()
-    was_busy = True
+    was_busy, tidied = True, time.monotonic()
     while True:
         await anyio.sleep(TRIM_EVERY)
         is_busy = bool(drives())
-        if was_busy and not is_busy:
+        has_ended = was_busy and not is_busy
+        if has_ended:
             store.rest()
-            process.trim_malloc()
+        if has_ended or time.monotonic() - tidied >= TIDY_EVERY:
+            process.tidy()
+            tidied = time.monotonic()
         was_busy = is_busy

@@ -73,7 +73,7 @@ class Gossip:
         self._clock = clock
         self._rng = rng
         self._asked: OrderedDict[bytes, tuple[Ref, Answers | None]] = OrderedDict()  # our own questions
-        self._ways: OrderedDict[bytes, Connection] = OrderedDict()  # where others' came from
+        self._ways: OrderedDict[bytes, Connection | None] = OrderedDict()  # where others' came from; None: gone since
         self._records: OrderedDict[bytes, PeerRecord] = OrderedDict()
         self._counts: dict[NodeId, tuple[int, int]] = {}  # second, questions in it
 
@@ -121,8 +121,11 @@ class Gossip:
                     back.send(message)
 
     def gone(self, connection: Connection) -> None:
-        """A neighbour is gone."""
+        """A neighbour is gone: its questions stay known, so that none goes round; its session does not."""
         self._counts.pop(connection.id, None)
+        for question, way in self._ways.items():
+            if way is connection:
+                self._ways[question] = None
 
     def _answer(self, connection: Connection, seek: m.Seek) -> None:
         second = int(self._clock())

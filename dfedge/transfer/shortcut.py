@@ -108,6 +108,7 @@ class Shortcut(asyncio.BufferedProtocol):
         self._ssh.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._memory = bytearray()  # half a MiB, and a session that is over stays until the collector comes by
         self._ssh.connection_lost(exc)
 
     def pause_writing(self) -> None:

@@ -25,7 +25,8 @@ from soak.watch import Watch, agent_pid
 IMAGE = 6 * MIB  # a second at 50 Mbit/s
 KEPT = 3  # images that are around at a time
 PUBLISH_EVERY = 15.0  # seconds
-REST_S = 30.0  # after the last transfer, until tasks and descriptors are counted
+REST_S = 75.0  # after the last transfer: a get ends in 30 s, a swarm 30 s later, and 15 s later memory is given back
+REST_EVERY = 180.0  # seconds of load and trouble between two looks at rest
 HEAL_S = 240.0  # seconds in which everybody is to be complete
 SLOPE = 1.0  # MiB an hour
 
@@ -71,6 +72,7 @@ class Soak:
         self._stage = Stage(lan, self._boards, list(villains), immortal, len(boards) - 1, self._rng)
         self._digests: dict[str, str] = {}  # of the images that are around, by ref, oldest first
         self._over = threading.Event()
+        self._calm = threading.Event()  # nobody is to begin anything
         self._gets: Counter[str] = Counter()  # by outcome
         self._published = 0
 
@@ -81,7 +83,7 @@ class Soak:
         until(lambda: all(len(board.connected()) == len(self._boards) - 1 for board in self._boards), "all to meet", 90)
         self._publish()
         self._all_complete()
-        time.sleep(REST_S / 2)
+        time.sleep(REST_S)
         before = [self._takes(board) for board in self._lasting]
         watch = Watch(self._boards)
         workers = [
@@ -91,7 +93,7 @@ class Soak:
         for worker in workers:
             worker.start()
         try:
-            troubles = self._trouble(seconds)
+            troubles = self._trouble(seconds, watch)
         finally:
             self._over.set()
         for worker in workers:
@@ -103,8 +105,9 @@ class Soak:
         except AssertionError as error:
             problem = str(error)
         healing = time.monotonic() - healed
-        watch.end()
         time.sleep(REST_S)
+        watch.rest(self._lasting)
+        watch.end()
         after = [self._takes(board) for board in self._lasting]
         return self._judge(watch, seconds, troubles, (problem, healing), (before, after))
 
@@ -130,6 +133,8 @@ class Soak:
 
     def _publish_on(self) -> None:
         while not self._over.wait(PUBLISH_EVERY):
+            if self._calm.is_set():
+                continue
             with suppress(AssertionError):  # the agent is stopped just now
                 self._publish()
 
@@ -137,7 +142,7 @@ class Soak:
         rng = random.Random(self._seed * 1000 + number)
         while not self._over.wait(rng.uniform(2, 6)):
             refs = list(self._digests)
-            if not refs:
+            if not refs or self._calm.is_set():
                 continue
             ref = rng.choice(refs)
             try:
@@ -150,9 +155,9 @@ class Soak:
             except OSError:
                 self._gets["killed"] += 1
 
-    def _trouble(self, seconds: float) -> Counter[str]:
+    def _trouble(self, seconds: float, watch: Watch) -> Counter[str]:
         count: Counter[str] = Counter()
-        began = time.monotonic()
+        began = rested = time.monotonic()
         while (at := time.monotonic() - began) < seconds:
             trouble = self._rng.choice(TROUBLES)
             if sys.stderr.isatty() or os.environ.get("SOAK_TELL"):
@@ -160,7 +165,16 @@ class Soak:
             trouble(self._stage)
             count[trouble.__name__] += 1
             self._stage.seconds(1, 5)
+            if time.monotonic() - rested > REST_EVERY:
+                self._rest(watch)
+                rested = time.monotonic()
         return count
+
+    def _rest(self, watch: Watch) -> None:
+        self._calm.set()
+        time.sleep(REST_S)
+        watch.rest(self._lasting)
+        self._calm.clear()
 
     def _all_complete(self) -> None:
         end = time.monotonic() + HEAL_S
@@ -199,6 +213,7 @@ class Soak:
     ) -> Found:
         problem, healing = healed
         slopes = {board.name: watch.slope(board.name, seconds / 3) for board in self._lasting}
+        still = {board.name: watch.slope_at_rest(board.name, seconds / 3) for board in self._lasting}
         tasks, files, rest = ([(old[at], new[at]) for old, new in zip(*takes, strict=True)] for at in (0, 1, 2))
         crashed = [board.name for board in self._boards if "Traceback" in board.said]
         banned = [line for board in self._boards for line in _bans(board) if "villain" not in line]
@@ -206,6 +221,10 @@ class Soak:
             ("after the heal", "everybody complete", problem or f"all, {healing:.0f} s later", not problem),
             ("memory of those never killed, MiB/h after a third of the time", f"< {SLOPE:.0f}",
              ", ".join(f"{slope:+.1f}" for slope in slopes.values()), max(slopes.values()) < SLOPE),
+            ("the same at rest, MiB/h", f"< {SLOPE:.0f}",
+             ", ".join(f"{slope:+.1f}" for slope in still.values()), max(still.values()) < SLOPE),
+            ("their memory at each rest, MiB", "",
+             "; ".join(" ".join(f"{nbytes / MIB:.1f}" for _, nbytes in rows) for rows in watch.rests.values()), True),
             ("their memory in each sixth of the time, MiB", "",
              "; ".join(" ".join(f"{part:.0f}" for part in watch.sixths(name)) for name in slopes), True),
             ("their memory at rest, before and after, MiB", "", _pairs(rest), True),

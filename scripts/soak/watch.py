@@ -21,6 +21,16 @@ def agent_pid(board: Board) -> int:
     return int(children[0]) if children else pid
 
 
+def slope(rows: Sequence[tuple[float, int]]) -> float:
+    """MiB an hour, of rows of seconds and bytes: Theil and Sen's median of the slopes of all pairs."""
+    slopes = [
+        (later[1] - earlier[1]) / (later[0] - earlier[0])
+        for index, earlier in enumerate(rows)
+        for later in rows[index + 1 :]
+    ]
+    return median(slopes) * 3600 / MIB if slopes else 0.0
+
+
 class Watch:
     """Looks at the agents every 5 s. A `samples` row is seconds, bytes in memory, descriptors."""
 
@@ -29,6 +39,7 @@ class Watch:
         self._began = time.monotonic()
         self._over = threading.Event()
         self.samples: dict[str, list[tuple[float, int, int]]] = {board.name: [] for board in boards}
+        self.rests: dict[str, list[tuple[float, int]]] = {}  # seconds, bytes in memory, when nothing moved
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -46,14 +57,18 @@ class Watch:
         self._thread.join()
 
     def slope(self, name: str, after: float) -> float:
-        """MiB an hour by which an agent grew since then: Theil and Sen's median of the slopes of all pairs."""
-        rows = [(at, nbytes) for at, nbytes, _ in self.samples[name] if at >= after][:: max(1, self._thin(name))]
-        slopes = [
-            (later[1] - earlier[1]) / (later[0] - earlier[0])
-            for index, earlier in enumerate(rows)
-            for later in rows[index + 1 :]
-        ]
-        return median(slopes) * 3600 / MIB if slopes else 0.0
+        """MiB an hour by which an agent grew since then."""
+        return slope([(at, nbytes) for at, nbytes, _ in self.samples[name] if at >= after][:: max(1, self._thin(name))])
+
+    def slope_at_rest(self, name: str, after: float) -> float:
+        """The same of the moments in which nothing moved: what is on its way then is no part of it."""
+        return slope([(at, nbytes) for at, nbytes in self.rests.get(name, ()) if at >= after])
+
+    def rest(self, boards: Sequence[Board]) -> None:
+        """Note what they take now; whoever calls sees to it that nothing moves."""
+        for board in boards:
+            row = (time.monotonic() - self._began, resident(agent_pid(board)))
+            self.rests.setdefault(board.name, []).append(row)
 
     def sixths(self, name: str) -> list[float]:
         """MiB in memory, the median of each sixth of the run: a leak goes on, a warm-up does not."""

@@ -226,6 +226,16 @@ async def test_a_quiet_session_gives_its_large_buffer_back() -> None:
         assert len(receiver._memory) == shortcut_module.SMALL
 
 
+async def test_a_session_that_is_over_keeps_no_buffer() -> None:
+    async with pair(AES, (True, True)) as (one, two):
+        one.write((bytes(200_000),))
+        await two.until(lambda: len(two.got) == 200_000)
+        one.ssh_connection.abort()
+        await two.until(lambda: two.lost is not None)
+        assert isinstance(two.sender, Shortcut)
+        assert not two.sender._memory
+
+
 async def test_an_asyncssh_that_is_not_as_we_know_it_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(shortcut_module._USED, "channel", "_no_such_name")
     async with pair(AES, (False, False)) as (one, two):

@@ -1,5 +1,6 @@
 """Gossip: questions find holders and end; lies and floods lead nowhere."""
 
+import gc
 import random
 from dataclasses import replace
 from types import SimpleNamespace
@@ -148,6 +149,22 @@ def test_a_flood_of_questions_is_not_passed_on_and_not_held_against_who_passes_i
     node.now += 1
     node.gossip.on_message(connection, m.Seek(b"\xfe" * 8, 1, "x", "", ""))
     assert len(passed_on) == QUESTIONS_PER_S + 1
+
+
+def test_a_session_that_is_over_is_not_kept_for_the_sake_of_what_it_asked() -> None:
+    node, peer, other = Node("a"), Node("bb"), Node("ccc")
+    link(node, peer)
+    link(node, other)
+    passed_on: list[m.Message] = []
+    node.peers[1].connection.send = passed_on.append
+    question = m.Seek(bytes(8), 1, "x", "", "")
+    asker = node.peers.pop(0).connection
+    node.gossip.on_message(asker, question)
+    node.gossip.gone(asker)
+    assert asker not in gc.get_referents(node.gossip._ways)
+    node.gossip.on_message(node.peers[0].connection, question)
+    assert len(passed_on) == 1, "the question went round"
+    node.gossip.on_message(node.peers[0].connection, m.Found(bytes(8), (holder(b"x"),)))
 
 
 def test_a_newcomer_gets_a_few_contacts_and_none_that_is_link_local() -> None:
