@@ -140,7 +140,10 @@ def test_another_fleets_stick_and_spoilt_ones_are_refused_or_used_only_as_far_as
         for path in (link, tmp_path / "pipe", Path("/dev/zero"), tmp_path / "nowhere"):
             assert board.run("import", str(path)).returncode == 1
         (tmp_path / "noise").write_bytes(os.urandom(1000))
-        assert "[untrusted]" in board.run("import", str(tmp_path / "noise")).stderr
+        assert (
+            "noise: is neither a bundle nor a revocation list [corrupt]"
+            in board.run("import", str(tmp_path / "noise")).stderr
+        )
         whole = bundle.read_bytes()
         at = whole.index(data[2 * MIB : 2 * MIB + 64])
         (tmp_path / "flipped").write_bytes(whole[:at] + b"\0" * 64 + whole[at + 64 :])
