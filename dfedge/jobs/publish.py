@@ -63,7 +63,7 @@ async def publish(
     """
     _check(name, version, files)
     total = sum(offered.size for offered in files)
-    length = piece_size(total, max(nodes, len(peers) + 1))
+    length = piece_size(total, max(nodes, len(peers)))
     stage = await store.stage(total, len(files))
     try:
         entries: list[FileEntry] = []

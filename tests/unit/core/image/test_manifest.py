@@ -133,6 +133,15 @@ def test_pieces_are_small_for_fleets_and_never_too_many(size: int, nodes: int) -
     assert length <= LARGEST or size // length > 100_000
 
 
+@pytest.mark.parametrize(
+    ("mib", "takers", "kib"),
+    [(1, 0, 64), (16, 32, 128), (64, 8, 256), (64, 16, 256), (64, 17, 128), (64, 1000, 128), (20_480, 8, 1024)],
+)
+def test_pieces_cost_a_fleet_few_words_and_little_waiting(mib: int, takers: int, kib: int) -> None:
+    """Half as long, sixteen nodes took 1.7 times the CPU; twice as long, a piece waits too long to be passed on."""
+    assert piece_size(mib * 1024**2, takers) == kib * 1024
+
+
 @given(st.integers(0, 100), st.data())
 def test_a_piece_map_says_what_is_held(count: int, data: st.DataObject) -> None:
     held = data.draw(st.sets(st.integers(0, max(0, count - 1)), max_size=count)) if count else set()
