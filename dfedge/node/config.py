@@ -170,6 +170,12 @@ def _folder(text: str) -> str:
     return text
 
 
+def _hold_file(text: str) -> str:
+    if not text.startswith("/") or Path(text).is_dir():
+        raise ValueError(f'"{text}" is not the whole path of a file; write one as in "/run/app/hold"')
+    return text
+
+
 _ARGV: Final = TEXTS
 _TABLE: Final = (
     Setting("node.name", checked(TEXT, _name), None, "what this node is called; none: what its enrolment says"),
@@ -216,7 +222,7 @@ _TABLE: Final = (
     ),
     Setting("throttle.pressure_io", PERCENT, 25, "per cent of time that programs wait for the disk, likewise"),
     Setting("throttle.pressure_memory", PERCENT, 10, "per cent of time that programs wait for memory, likewise"),
-    Setting("throttle.hold_file", checked(TEXT, _folder), None, "while this file exists, nothing moves"),
+    Setting("throttle.hold_file", checked(TEXT, _hold_file), None, "while this file exists, nothing moves"),
     Setting(
         "throttle.windows",
         separated(checked(TEXTS, check_window), ";"),

@@ -36,7 +36,7 @@ def _steer(node: "Node", verb: str, params: Document) -> None:
         raise Refused(f"{verb}: the throttle is off, so nothing can be paused", "dfedge config show throttle.enabled")
     seconds = params.get("seconds")
     if seconds is not None and not (isinstance(seconds, int | float) and 0 < seconds < math.inf):
-        raise UsageError(f"pause: {seconds} is no time to wait", "dfedge throttle pause 2h")
+        raise UsageError(f"pause: {seconds} s is no pause; none lasts until resume", "dfedge throttle pause 2h")
     if params.get("dry_run") is True:
         return
     if verb == "pause":

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Final, Protocol
 
 import anyio
@@ -20,6 +21,14 @@ from dfedge.throttle.timetable import Window, in_force, wall_time
 LOOK_S: Final = 0.5  # seconds between two looks at the file, the clock and the end of a pause
 SAVE_S: Final = 60.0  # seconds between two writes of what is spent: a power cut forgets at most so much
 log = logging.getLogger("dfedge.throttle")
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file is there; one that may not be looked at holds nothing up."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 class Kept(Protocol):
@@ -119,7 +128,7 @@ class Steering:
         if self._until is not None:
             why = "by command" if self._until == math.inf else "by command, for a time"
             policy = replace(policy, paused=why, paused_by="")
-        elif hold_file is not None and hold_file.exists():
+        elif hold_file is not None and _is_there(hold_file):
             policy = replace(policy, paused=f"{hold_file} exists", paused_by="throttle.hold_file")
         return policy
 

@@ -209,3 +209,10 @@ def test_a_line_is_found_behind_comments_and_other_sections() -> None:
     assert line_of(text, "store.quota") == 5
     assert line_of(text, "store") == 4
     assert line_of(text, "hooks.timeout") == 1
+
+
+@pytest.mark.parametrize("path", ["/", "hold"])
+def test_a_folder_is_no_file_to_hold_or_nothing_would_ever_move(write: Write, path: str) -> None:
+    told = complaint(write(f'[throttle]\nhold_file = "{path}"\n'))
+    assert "throttle.hold_file is wrong" in told
+    assert "/run/app/hold" in told

@@ -80,6 +80,12 @@ def test_nothing_moves_while_an_application_holds_the_file_and_resume_does_not_t
     assert not steer.paused
 
 
+def test_a_file_that_cannot_be_looked_at_neither_holds_nor_ends_the_agent() -> None:
+    steer, _, _ = steering(Path("/" + "x" * 300))  # too long a name for any file system
+    steer.look()
+    assert not steer.paused
+
+
 def test_new_settings_hold_at_once_and_do_not_end_a_pause() -> None:
     steer, applied, _ = steering()
     steer.pause(None)
