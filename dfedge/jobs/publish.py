@@ -63,7 +63,7 @@ async def publish(
     """
     _check(name, version, files)
     total = sum(offered.size for offered in files)
-    length = piece_size(total, max(nodes, len(peers)))
+    length = piece_size(total, max(nodes - 1, len(peers)))  # one of the fleet is the publisher
     stage = await store.stage(total, len(files))
     try:
         entries: list[FileEntry] = []

@@ -13,6 +13,7 @@ from fleet import Board, Fleet
 from hostile.evil import HANDLE, Evil, evil_to
 from hostile.relay import Relay
 
+from dfedge.core.image.cutter import piece_size
 from dfedge.core.image.piecemap import PieceMap
 from dfedge.core.wire import codec
 from dfedge.core.wire import message as m
@@ -97,7 +98,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def _offer(evil: Evil, image: bytes, size: int = IMAGE, name: str = "image") -> None:
     """Claim to hold an image whole; before the victim takes part, or it counts for what is over."""
     evil.send(m.Catalogue((m.Entry(image, name, "1", 1, size, size),)))
-    evil.send(m.Join(HANDLE, image, True, PieceMap.full(size // PIECE).encode()), m.Unchoke(HANDLE))
+    evil.send(m.Join(HANDLE, image, True, PieceMap.full(size // piece_size(size, 0)).encode()), m.Unchoke(HANDLE))
 
 
 async def _be_served(evil: Evil, stage: Stage) -> None:
