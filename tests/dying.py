@@ -19,7 +19,7 @@ STEPS: Final = [
 ]  # fmt: skip
 
 
-def killed_at(place: Place, step: int, act: Any) -> bool:
+def killed_at(step: int, act: Any) -> bool:
     """Run `act` in a process that dies at its `step`th call of the disk, before or after it; whether it came so far."""
     child = os.fork()
     if child == 0:

@@ -3,6 +3,7 @@
 import json
 import zipfile
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dfedge.install import guard
 from dfedge.install.place import Place
@@ -24,12 +25,14 @@ class FakeSystem:
     @property
     def _told(self) -> dict[str, str]:
         """What systemd has read, and whether it listens; in a file, as it lives on when a command is killed."""
-        path = self.place.root.with_name("systemd.json")
-        return dict(json.loads(path.read_text())) if path.exists() else {}
+        return dict(json.loads(self._memory.read_text())) if self._memory.exists() else {}
 
     def _tell(self, **facts: str) -> None:
-        path = self.place.root.with_name("systemd.json")
-        path.write_text(json.dumps(facts))
+        self._memory.write_text(json.dumps(facts))
+
+    @property
+    def _memory(self) -> Path:
+        return self.place.root.with_name("systemd.json")
 
     def _units(self) -> dict[str, str]:
         paths = (self.place.unit, self.place.hook_socket_unit)

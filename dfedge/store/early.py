@@ -33,7 +33,7 @@ class EarlyWriting:
                 return
             ranges, self._ranges, self._bytes = self._ranges, [], 0
         for start, size in _merged(ranges):
-            # It begins to write what is dirty, and drops what is on disk: of these ranges nothing is yet.
+            # It begins to write what is dirty, and drops what is on disk: what no sync met meanwhile stays.
             os.posix_fadvise(fd, start, size, os.POSIX_FADV_DONTNEED)
 
 

@@ -61,7 +61,7 @@ def test_killed_anywhere_while_hooks_are_added_the_agent_runs_and_the_next_insta
     place: Place, judge: Any, running: FakeSystem, pyz: Any, afresh: bool
 ) -> None:
     new, step = pyz("1.0"), 0
-    while killed_at(place, step := step + 1, lambda: add_hooks(place, judge, new)):
+    while killed_at(step := step + 1, lambda: add_hooks(place, judge, new)):
         assert runs_on(place)
         whole(place)
         if afresh:
@@ -85,7 +85,7 @@ def test_killed_anywhere_in_an_install_of_a_new_version_with_hooks_a_whole_one_r
 ) -> None:
     old, new, step = pyz("1.0"), pyz("2.0"), 0
     add_hooks(place, judge, old)
-    while killed_at(place, step := step + 1, lambda: add_hooks(place, judge, new)):
+    while killed_at(step := step + 1, lambda: add_hooks(place, judge, new)):
         assert starts(place) in ("1.0", "2.0")
         assert whole(place)
         add_hooks(place, judge, old)
@@ -100,7 +100,7 @@ def test_killed_anywhere_in_an_uninstall_no_unit_leads_to_nothing_and_the_next_o
 ) -> None:
     new, step = pyz("1.0"), 0
     add_hooks(place, judge, new)
-    while killed_at(place, step := step + 1, lambda: uninstall(place, running, purge=purge, dry_run=False)):
+    while killed_at(step := step + 1, lambda: uninstall(place, running, purge=purge, dry_run=False)):
         whole(place)
         if os.path.lexists(place.wants):
             assert place.unit.exists()

@@ -156,7 +156,7 @@ def test_killed_anywhere_in_an_update_the_next_start_runs_a_whole_version(
     new, step, seen = pyz("2.0"), 0, set()
     while True:
         step += 1
-        reached = killed_at(place, step, lambda: update(place, new, judge, python=PYTHON, proof=lambda *_: None))
+        reached = killed_at(step, lambda: update(place, new, judge, python=PYTHON, proof=lambda *_: None))
         seen.add(starts(place))
         if not reached:
             break
@@ -171,7 +171,7 @@ def test_killed_anywhere_in_an_update_the_next_start_runs_a_whole_version(
 
 def test_killed_anywhere_in_an_install_the_next_one_completes_it(place: Place, judge: Any, pyz: Any) -> None:
     new, step = pyz("1.0"), 0
-    while killed_at(place, step := step + 1, lambda: install(place, new, PYTHON, judge, proof=lambda *_: None)):
+    while killed_at(step := step + 1, lambda: install(place, new, PYTHON, judge, proof=lambda *_: None)):
         assert starts(place) in ("nothing", "1.0")
         if step % 3 == 0:  # from the start again, else from where it was left
             subprocess.run(["rm", "-rf", place.folder, place.unit, place.wants, place.program], check=True)

@@ -55,6 +55,16 @@ def link(one: Node, other: Node, holds: bool = False) -> None:
     to_one.send = lambda message: one.gossip.on_message(to_other, message)
 
 
+def in_between() -> tuple[Node, list[m.Message]]:
+    """A node with two neighbours, and what it says to the second."""
+    node = Node("a")
+    link(node, Node("bb"))
+    link(node, Node("ccc"))
+    passed_on: list[m.Message] = []
+    node.peers[1].connection.send = passed_on.append
+    return node, passed_on
+
+
 def test_a_holder_three_steps_away_is_found_and_only_the_asker_hears_of_it() -> None:
     asker, middle, far, holder = (Node(name) for name in ("a", "mm", "fff", "hhhh"))
     link(asker, middle)
@@ -137,11 +147,7 @@ def test_a_holder_that_only_its_neighbour_can_reach_is_told_without_an_address()
 
 
 def test_a_flood_of_questions_is_not_passed_on_and_not_held_against_who_passes_it_on() -> None:
-    node, peer, other = Node("a"), Node("bb"), Node("ccc")
-    link(node, peer)
-    link(node, other)
-    passed_on: list[m.Message] = []
-    node.peers[1].connection.send = passed_on.append
+    node, passed_on = in_between()
     connection = node.peers[0].connection
     for number in range(3 * QUESTIONS_PER_S):
         node.gossip.on_message(connection, m.Seek(number.to_bytes(8, "big"), 1, "x", "", ""))
@@ -152,11 +158,7 @@ def test_a_flood_of_questions_is_not_passed_on_and_not_held_against_who_passes_i
 
 
 def test_a_session_that_is_over_is_not_kept_for_the_sake_of_what_it_asked() -> None:
-    node, peer, other = Node("a"), Node("bb"), Node("ccc")
-    link(node, peer)
-    link(node, other)
-    passed_on: list[m.Message] = []
-    node.peers[1].connection.send = passed_on.append
+    node, passed_on = in_between()
     question = m.Seek(bytes(8), 1, "x", "", "")
     asker = node.peers.pop(0).connection
     node.gossip.on_message(asker, question)
