@@ -1,5 +1,6 @@
 """Verifying: read what is stored and prove it again; fetch anew what has rotted."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,12 +52,19 @@ async def verify(
     offer_held(store, peers)
     repaired = 0
     if repair:
+        sought = set(found.bad)
         for stored in _lacking(store, image):
-            holds = store.open_image(stored.image).holds
-            lacking = holds.count - len(holds)
+            sought |= {(stored.image, piece) for piece in store.open_image(stored.image).holds.missing()}
             await fetcher.fetch(Ref(digest=stored.image.hex()), REPAIR_TIMEOUT, _silent)
-            repaired += lacking
+        repaired = _held(store, sought)
     return Verified(found.checked, tuple(found.bad), repaired, _lacking(store, image))
+
+
+def _held(store: Store, pieces: Collection[tuple[ImageId, int]]) -> int:
+    """How many of these pieces are here by now, whoever fetched them."""
+    images = {image for image, _ in pieces}
+    holds = {each.image: store.open_image(each.image).holds for each in store.images() if each.image in images}
+    return sum(image in holds and piece in holds[image] for image, piece in pieces)
 
 
 def _lacking(store: Store, image: ImageId | None) -> tuple[StoredImage, ...]:

@@ -93,11 +93,7 @@ def test_rot_is_found_said_and_repaired_from_a_neighbour(boards: list[Board], tm
     source = image(tmp_path / "rot.img", 2 * MIB)
     boards[0].ask("publish", str(source), "--name", "rot", "--version", "1")
     boards[1].ask("get", "rot:1")
-    blob = next(path for path in (boards[1].state / "blobs/sha256").iterdir())
-    blob.chmod(0o600)
-    with blob.open("r+b") as file:
-        file.seek(1_000_000)
-        file.write(b"rotten")
+    _rot(boards[1])
     done = boards[1].run("verify", "rot:1")
     assert done.returncode == 1
     assert "1 bad" in done.stdout
@@ -107,6 +103,17 @@ def test_rot_is_found_said_and_repaired_from_a_neighbour(boards: list[Board], tm
     assert repaired["bad"] == 0  # it was found by the command before, and the node may have mended it by itself since
     boards[1].ask("get", "rot:1", "-o", str(tmp_path / "rot.out"))
     assert sha256(tmp_path / "rot.out") == sha256(source)
+    _rot(boards[1])
+    at_once = boards[1].ask("verify", "rot:1", "--repair")
+    assert (at_once["bad"], at_once["repaired"], at_once["incomplete"]) == (1, 1, [])  # whoever was first to mend it
+
+
+def _rot(board: Board) -> None:
+    blob = next(path for path in (board.state / "blobs/sha256").iterdir())
+    blob.chmod(0o600)
+    with blob.open("r+b") as file:
+        file.seek(1_000_000)
+        file.write(b"rotten")
 
 
 def test_publishing_the_same_again_changes_nothing_and_an_image_just_fetched_can_be_removed(
