@@ -306,6 +306,8 @@ async def test_five_hundred_channels_are_not_opened(stage: Stage) -> None:
 
 
 async def test_no_compression_is_agreed_on(stage: Stage) -> None:
+    trust = NodeTrust.open(stage.newcomer().state)
+
     async def greeted(**offer: list[str]) -> bool:
         try:
             async with asyncssh.connect(
@@ -316,7 +318,6 @@ async def test_no_compression_is_agreed_on(stage: Stage) -> None:
         except (asyncssh.KeyExchangeFailed, asyncssh.ConnectionLost):  # lost, where the seed hung up first
             return False
 
-    trust = NodeTrust.open(stage.newcomer().state)
     assert not await greeted(compression_algs=["zlib@openssh.com"])
     assert await greeted(compression_algs=["none"])
 
