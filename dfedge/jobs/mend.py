@@ -24,6 +24,8 @@ from dfedge.transfer.swarms import Swarms
 SEEK_EVERY: Final = 60.0  # seconds between two questions to the neighbours who holds what we lack; doubles
 SEEK_SELDOM: Final = 3600.0  # seconds
 RETRY: Final = 60.0  # seconds after a mending that failed, for the disk or for trust; doubles
+WARY: Final = 86_400.0  # seconds after something rotted in which proofs are renewed
+WARY_EVERY: Final = 60.0  # seconds; to hash a piece costs less than to encrypt it
 MAX_DAMAGES: Final = 32  # remembered after they were mended
 log = logging.getLogger("dfedge.mend")
 
@@ -72,6 +74,8 @@ class Mender:
         self._cares: dict[ImageId, _Care] = {}
         self._fetched: dict[ImageId, dict[NodeId, int]] = {}  # what peers had given before a running swarm lost pieces
         self._tasks: anyio.abc.TaskGroup | None = None
+        self._lost_at = 0.0  # when something rotted last
+        self._wary = anyio.Event()  # something has
         self._reading = anyio.Lock()  # one image at a time
         self._pauses = 0
         self._resumed = anyio.Event()
@@ -91,6 +95,9 @@ class Mender:
 
     def lost(self, image: ImageId, pieces: Collection[int]) -> None:
         """These pieces have just left the map."""
+        self._lost_at = self._clock()
+        self._wary.set()
+        self._swarms.doubt()
         drive = self._swarms.drive(image)
         if drive is not None:
             self._fetched.setdefault(image, dict(drive.fetched))
@@ -130,7 +137,17 @@ class Mender:
                 damage = self._damages.get(image) or self._note(image, since)
                 damage.files = damage.files or self._lacking(image)
                 self._begin(damage)
-            await anyio.sleep_forever()
+            await self._be_wary()
+
+    async def _be_wary(self) -> None:
+        """A disk that has lost something loses more: what was proven on it counts for a minute only."""
+        while True:
+            await self._wary.wait()
+            while self._clock() - self._lost_at < WARY:
+                await anyio.sleep(WARY_EVERY)
+                self._store.doubt()
+                self._swarms.doubt()
+            self._wary = anyio.Event()
 
     def _lacking(self, image: ImageId) -> dict[str, int]:
         held = self._store.open_image(image)

@@ -227,10 +227,9 @@ class Content:
             self.proved.discard(piece)
             self.durable.discard(piece)
 
-    def doubt(self, body: Body) -> None:
-        """Have every piece of a file hashed again before its next upload: a disk seldom loses only one."""
-        for piece in body.pieces():
-            self.proved.discard(piece)
+    def doubt(self) -> None:
+        """Have every piece hashed again before its next upload: a disk seldom loses only one."""
+        self.proved = PieceMap(self.manifest.pieces)
 
     def borrow(self, body: Body) -> AbstractContextManager[int]:
         """Lend a descriptor to read a file, wherever it lies at this moment. Raises OSError."""

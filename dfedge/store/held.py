@@ -71,7 +71,7 @@ class HeldImage:
         return self._content.twins(piece)
 
     async def prove(self, piece: int) -> bool:
-        """Hash a held piece before its first upload since the start; false takes it out of the map."""
+        """Hash a held piece before its first upload since the start or a doubt; false takes it out of the map."""
         return piece in self.holds and (piece in self._content.proved or await self.recheck(piece))
 
     @told("can't be read")
@@ -111,6 +111,10 @@ class HeldImage:
         if bad:
             await self._try_to_spoil(())
         return Checked(checked, nbytes, tuple(bad))
+
+    def doubt(self) -> None:
+        """Have every piece hashed again before its next upload."""
+        self._content.doubt()
 
     def read(self, piece: int, offset: int, length: int) -> bytes:
         """Read a block of a held piece from the page cache or disk. Raises Corrupt."""

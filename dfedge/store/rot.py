@@ -35,7 +35,6 @@ async def spoil(content: Content, pieces: Collection[int]) -> None:
     shares: dict[Body, list[_Share]] = {}
     async with content.moving:
         for body, lost in rotten.items():
-            content.doubt(body)
             await content.shared.work(body.restart_prefix)  # not here: a worker may be hashing it
             if body.whole:
                 if await content.shared.work(_is_sound, content, body):
@@ -63,7 +62,6 @@ async def _take_back(content: Content, body: Body) -> list[_Share]:
             gone = set(share.body.pieces())
             share.content.lose(gone)
             share.content.shared.lost(share.content.image, gone)
-        share.content.doubt(share.body)
         for piece in share.body.pieces():
             if piece in share.content.holds:
                 share.content.durable.add(piece)
@@ -108,7 +106,6 @@ async def _spread(share: _Share, bad: list[tuple[int, int]]) -> None:
     """Let another image lack what overlaps the rotten bytes of the file that it shares."""
     content, body = share.content, share.body
     lost = _lose(content, body, bad)
-    content.doubt(body)
     async with content.moving:
         await content.shared.work(body.restart_prefix)
         if content.folder.exists():

@@ -63,6 +63,10 @@ class StickImage:
             self._lost((piece,))
         return False
 
+    def doubt(self) -> None:
+        """Have every piece hashed again before its next upload."""
+        self._proved = PieceMap(self.manifest.pieces)
+
     def _matches(self, piece: int) -> bool:
         where = self.manifest.piece(piece)
         try:

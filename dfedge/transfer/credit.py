@@ -1,12 +1,14 @@
 """How many pieces each peer may owe us: few until some are proven, so that of one that has rotted few are wasted."""
 
 import math
+from collections.abc import Container
 from typing import Final
 
 from dfedge.core.seams import NodeId
 
 PROBATION: Final = 4  # pieces of a peer, proven one after the other, until it may owe us more than two
 AFTER_BAD: Final = -4  # where a peer's count of proven pieces stands after a bad one: it owes one at a time until 0
+MAX_BAD: Final = 256  # peers whose last bad piece is remembered
 UNLIMITED: Final = 32  # proven pieces after which the swarm alone says how many
 
 
@@ -16,6 +18,7 @@ class Credit:
     def __init__(self) -> None:
         self._streak: dict[NodeId, int] = {}  # proven pieces of a peer since its last bad one, from AFTER_BAD up
         self._owed: dict[NodeId, set[int]] = {}  # pieces asked of a peer that are neither proven nor given up
+        self._bad: dict[NodeId, int] = {}  # the last bad piece of a peer, until it says that it has lost it
         self._doubtful: dict[NodeId, set[int]] = {}  # those it owed when its last bad one came, and was told of it
 
     def has(self, peer: NodeId) -> bool:
@@ -42,6 +45,9 @@ class Credit:
     def spoiled(self, peer: NodeId, piece: int) -> bool:
         """A piece of a peer's was bad. False if that is no new fault: who had given good ones owed it when the last
         bad one came, and has not heard of that in time to look at its disk."""
+        self._bad[peer] = piece
+        while len(self._bad) > MAX_BAD:
+            del self._bad[next(iter(self._bad))]
         doubtful = self._doubtful.setdefault(peer, set())
         if piece in doubtful:
             doubtful.discard(piece)
@@ -51,8 +57,17 @@ class Credit:
         self._streak[peer] = AFTER_BAD
         return True
 
+    def bad_piece(self, peer: NodeId) -> int | None:
+        """A piece that came bad from a peer, which has not said since that it has lost it."""
+        return self._bad.get(peer)
+
+    def owned_up(self, peer: NodeId, pieces: Container[int]) -> None:
+        """A peer says that it has lost these pieces."""
+        if self._bad.get(peer) in pieces:
+            del self._bad[peer]
+
     def forget(self, peer: NodeId) -> None:
-        """A peer is gone."""
+        """A peer is gone; what it gave that was bad is remembered."""
         self._streak.pop(peer, None)
         self._owed.pop(peer, None)
         self._doubtful.pop(peer, None)

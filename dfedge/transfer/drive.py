@@ -141,9 +141,17 @@ class Drive:
         actions = self.swarm.handle(e.Joined(peer, holds, complete), self._clock())
         if handle is not None:
             self.join(member, handle)
+        bad = self._credit.bad_piece(peer)
+        if bad is not None and bad in holds:  # the session may have ended before the peer heard of it
+            self._say(peer, partial(m.Bad, piece=bad))
         for action in actions:
             self._carry_out(action)
         self._wake()
+
+    def withdrawn(self, peer: NodeId, pieces: tuple[int, ...]) -> None:
+        """A peer has lost pieces."""
+        self._credit.owned_up(peer, pieces)
+        self.handle(e.Withdrawn(peer, pieces))
 
     def remove(self, member: Member) -> None:
         """A peer left, or its session ended."""
@@ -354,7 +362,7 @@ class Drive:
         gone = [piece for piece in pieces if piece in self.swarm.holds]
         if not gone:
             return
-        self._uplink.doubt(self, frozenset(gone))
+        self._uplink.lose(self, frozenset(gone))
         if self.finished.is_set():
             self.finished = anyio.Event()
         for piece in gone:
@@ -390,8 +398,10 @@ class Drive:
                 self.handle(e.Proven(piece, NodeId("")))
 
     def complain(self, piece: int) -> None:
-        """A peer says that a piece of ours does not match; we look at our own disk."""
+        """A peer says that a piece of ours does not match; we look at our disk, and at all that goes out."""
         if piece in self.store.holds and piece not in self._complaints:
+            self.store.doubt()
+            self._uplink.doubt()
             self._complaints.append(piece)
             self._wake()
 
@@ -399,7 +409,6 @@ class Drive:
         while True:
             while self._complaints:
                 piece = self._complaints.popleft()
-                self._uplink.forget_piece(self, piece)
                 try:
                     good = await self.store.recheck(piece)
                 except DfedgeError as error:

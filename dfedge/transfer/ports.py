@@ -42,11 +42,15 @@ class PieceStore(Protocol):
         ...
 
     async def prove(self, piece: int) -> bool:
-        """Re-hash a piece before its first upload since the start; false takes it out of the map."""
+        """Re-hash a piece before its first upload since the start or a doubt; false takes it out of the map."""
         ...
 
     async def recheck(self, piece: int) -> bool:
         """Re-hash a piece now, as somebody complained; false takes it out of the map."""
+        ...
+
+    def doubt(self) -> None:
+        """Have every piece hashed again before its next upload."""
         ...
 
     def read(self, piece: int, offset: int, length: int) -> bytes:

@@ -193,13 +193,13 @@ class Uplink:
         for line in self._lines:
             line.forget(lambda other, _: other is served)
 
-    def forget_piece(self, served: Served, piece: int) -> None:
-        """A piece must be proven anew before it goes out again."""
-        self._proven.get(id(served), set()).discard(piece)
+    def doubt(self) -> None:
+        """Ask the stores anew whether a piece is proven, before it goes out."""
+        self._proven.clear()
 
-    def doubt(self, served: Served, gone: Collection[int]) -> None:
+    def lose(self, served: Served, gone: Collection[int]) -> None:
         """Some pieces of an image have rotted: those are not sent, and all others are proven anew before they are."""
-        self._proven.pop(id(served), None)
+        self.doubt()
         for line in self._lines:
             line.forget(lambda other, header: other is served and header.piece in gone)
 

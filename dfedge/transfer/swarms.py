@@ -75,6 +75,10 @@ class Swarms:
         """All running drives."""
         return list(self._drives.values())
 
+    def doubt(self) -> None:
+        """Have every piece proven anew before it goes out."""
+        self._uplink.doubt()
+
     @contextmanager
     def fetching(self, image: ImageId, store: PieceStore, priority: int = 0) -> Iterator[Drive]:
         """Take part in an image's swarm for as long as the block lasts; several jobs may do so at once.
@@ -316,7 +320,7 @@ class Swarms:
                 drive.handle(e.Shown(peer, shown, complete))
             case m.Lost(_, lost):
                 _check_pieces(lost, pieces)
-                drive.handle(e.Withdrawn(peer, lost))
+                drive.withdrawn(peer, lost)
             case m.Choke():
                 drive.choked(peer)
             case m.Unchoke():

@@ -51,6 +51,9 @@ class FakeStore:
         self.holds.discard(piece)
         return False
 
+    def doubt(self) -> None:
+        """Nothing: a piece that rots here is not noticed before a recheck."""
+
     def read(self, piece: int, offset: int, length: int) -> bytes:
         if piece not in self.holds:
             raise Corrupt(f"piece {piece} is not held")

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from faults.rot import BLOCK, MIB, blobs, flip_blocks, get_all, is_whole, run_case
+from faults.rot import BLOCK, MIB, blobs, flip_blocks, get_all, is_whole, run_case, wrong_blobs
 from fleet import Board, Fleet, fleet_of, until
 
 
@@ -86,6 +86,30 @@ def test_good_pieces_of_a_rotten_seed_are_still_served(tmp_path: Path) -> None:
         third.ask("get", "image:1", "-o", str(tmp_path / "out"))
         assert hashlib.sha256((tmp_path / "out").read_bytes()).digest() == hashlib.sha256(source.read_bytes()).digest()
         until(lambda: is_whole(first) and is_whole(second), "both to mend each other")
+    finally:
+        fleet.stop()
+
+
+def test_a_card_that_rots_in_many_images_costs_a_node_no_ban(tmp_path: Path) -> None:
+    """All that it serves is in doubt with the first bad piece, so a neighbour that fetches all gets no third."""
+    fleet = Fleet(tmp_path)
+    try:
+        rotten, good, taker = fleet.board("rotten").start(), fleet.board("good").start(), fleet.board("taker")
+        until(lambda: bool(good.connected()), "both to be connected")
+        rng = random.Random(5)
+        for version in range(1, 5):
+            source = tmp_path / f"image-{version}"
+            source.write_bytes(rng.randbytes(MIB))
+            rotten.ask("publish", str(source), "--name", "image", "--version", str(version))
+            good.ask("get", f"image:{version}")  # which has it prove what it gives
+        for blob in blobs(rotten):
+            flip_blocks(blob, 0.10, rng)
+        taker.start()
+        until(lambda: len(taker.connected()) == 2, "all to be connected")
+        for version in range(1, 5):
+            taker.ask("get", f"image:{version}")
+        assert wrong_blobs(taker) == 0 and "banned" not in taker.said and taker.said.count("bad piece peer=") <= 2
+        until(lambda: is_whole(rotten), "the rotten node to mend itself")
     finally:
         fleet.stop()
 

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+import anyio
 import pytest
 
 from dfedge.core.errors import DfedgeError
@@ -144,6 +145,26 @@ async def test_after_one_rotten_piece_every_other_of_its_file_is_hashed_again_be
     _flip(_blob(state, fw), 0, 5 * PIECE)
     assert not await held.recheck(0)
     assert not await held.prove(5)
+
+
+async def test_while_rot_is_being_taken_out_nothing_else_goes_out_unproven(store: Store, state: Path) -> None:
+    """The disk may be slow, and the neighbours go on asking."""
+    fw, other = firmware(), firmware({"b": noise(3 * PIECE, 9)}, name="other")
+    await fw.fetch(store)
+    await other.fetch(store)
+    held, beside = store.open_image(fw.image), store.open_image(other.image)
+    assert await held.prove(5) and await beside.prove(1)
+    _flip(_blob(state, fw), 0, 5 * PIECE)
+    _flip(_blob(state, other), PIECE)
+    with anyio.fail_after(10):
+        async with anyio.create_task_group() as tasks, store._shared.spoiling:
+            tasks.start_soon(held.recheck, 0)
+            while 0 in held.holds:  # noqa: ASYNC110
+                await anyio.sleep(0.001)
+            tasks.start_soon(held.prove, 5)
+            tasks.start_soon(beside.prove, 1)
+            while 5 in held.holds or 1 in beside.holds:  # noqa: ASYNC110
+                await anyio.sleep(0.001)
 
 
 async def test_a_file_that_is_rotten_all_over_is_taken_out_in_few_steps(

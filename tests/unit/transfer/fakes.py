@@ -41,6 +41,7 @@ class Image:
         self.held_bytes = size
         self.rotten: set[int] = set()
         self.proofs = 0
+        self.doubts = 0
 
     async def put(self, piece: int, blocks: Sequence[Bytes]) -> Outcome:
         return Outcome.DUPLICATE
@@ -54,6 +55,9 @@ class Image:
 
     async def recheck(self, piece: int) -> bool:
         return piece not in self.rotten
+
+    def doubt(self) -> None:
+        self.doubts += 1
 
     def read(self, piece: int, offset: int, length: int) -> bytes:
         return piece.to_bytes(1, "big") * length

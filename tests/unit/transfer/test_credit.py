@@ -36,6 +36,18 @@ def test_who_never_gave_a_good_piece_answers_for_each_bad_one() -> None:
     assert [credit.spoiled(PEER, piece) for piece in (0, 1)] == [True, True]
 
 
+def test_a_bad_piece_is_remembered_over_sessions_until_its_giver_owns_up() -> None:
+    credit = Credit()
+    assert credit.bad_piece(PEER) is None
+    credit.spoiled(PEER, 7)
+    credit.forget(PEER)
+    assert credit.bad_piece(PEER) == 7
+    credit.owned_up(PEER, (6, 8))
+    assert credit.bad_piece(PEER) == 7
+    credit.owned_up(PEER, (7,))
+    assert credit.bad_piece(PEER) is None
+
+
 def test_a_piece_that_was_on_its_way_and_was_good_counts_again_when_it_is_bad_later() -> None:
     credit = Credit()
     _proven(credit, PROBATION)

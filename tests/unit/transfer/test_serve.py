@@ -66,6 +66,18 @@ async def test_a_piece_is_proven_once_before_its_first_upload(uplink: Uplink) ->
     assert served.store.proofs == 1
 
 
+async def test_after_a_doubt_a_piece_is_proven_again_before_it_goes_out(uplink: Uplink) -> None:
+    served, bulk = Served(), Bulk()
+    with uplink.line(bulk, "192.0.2.7:1") as line:
+        uplink.request(line, served, _ask(2, 1))
+        await _sent(bulk, 1)
+        uplink.doubt()
+        served.store.rotten = {2}
+        uplink.request(line, served, _ask(2, 2))
+        await _sent(bulk, 2)
+    assert [frame.kind for frame, _ in bulk.sent] == [Kind.BLOCK, Kind.REJECT]
+
+
 async def test_a_rotten_piece_is_never_sent_and_is_told(uplink: Uplink) -> None:
     served, bulk = Served(), Bulk()
     served.store.rotten = {1}
