@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
@@ -11,6 +12,7 @@ from dfedge.cli.commands import COMMANDS
 from dfedge.core.errors import UsageError
 
 GLOBALS: Final = "anywhere: --json  -q --quiet  -v --verbose  --state-dir DIR  --config FILE"
+_NEGATIVE: Final = re.compile(r"-\.?\d")  # argparse takes what has a unit for a flag
 _WITH_VALUE: Final = ("--state-dir", "--config")
 
 
@@ -24,6 +26,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=110),
         )
+        self._negative_number_matcher = _NEGATIVE  # so that what reads -3MB/s refuses it, by its rule
         self.example = example
         _add_globals(self)
 

@@ -80,6 +80,8 @@ def test_global_flags_count_before_and_after_the_command(words: list[str]) -> No
         ("frobnicate", "frobnicate: no such command [usage]"),
         ("get", "get: the following arguments are required: REF [usage]"),
         ("get a --jsn", 'get: --jsn is not known here; did you mean "--json"? [usage]'),
+        ("get a --max-rate -3MB/s", '"-3MB/s" is not a rate; write a size per second'),
+        ("throttle pause -5m", 'throttle pause: argument TIME: "-5m" is not a duration'),
         ("get a b", "get: b is not known here [usage]"),
         ("get A", 'get: argument REF: "A" is not an image name'),
         ("get sha256:12", 'get: argument REF: "sha256:12" needs 8 to 64 hex digits'),
