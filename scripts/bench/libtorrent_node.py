@@ -1,4 +1,4 @@
-"""One libtorrent session: `TORRENT SAVE_FOLDER PORT PEER…`; a line on stdin lets it begin, the end of stdin end it.
+"""One libtorrent session: `tcp|utp TORRENT SAVE_FOLDER PORT PEER…`; a line on stdin lets it begin, its end ends it.
 
 It says where it is by empty files in its current folder: `ready`, then `done`. It needs nothing but libtorrent.
 """
@@ -16,7 +16,7 @@ FLUSH_S = 60.0
 _KIND = libtorrent.alert.category_t
 
 
-def main(torrent: str, save: str, port: str, *peers: str) -> None:
+def main(transport: str, torrent: str, save: str, port: str, *peers: str) -> None:
     session = libtorrent.session(
         {
             "listen_interfaces": f"0.0.0.0:{port}",
@@ -24,8 +24,10 @@ def main(torrent: str, save: str, port: str, *peers: str) -> None:
             "enable_lsd": False,
             "enable_upnp": False,
             "enable_natpmp": False,
-            "enable_incoming_utp": False,
-            "enable_outgoing_utp": False,
+            "enable_incoming_tcp": transport == "tcp",
+            "enable_outgoing_tcp": transport == "tcp",
+            "enable_incoming_utp": transport == "utp",
+            "enable_outgoing_utp": transport == "utp",
             "out_enc_policy": 2,  # plaintext
             "in_enc_policy": 2,
             "min_reconnect_time": 1,  # a peer that has not begun yet hangs up; the default is to come back in a minute

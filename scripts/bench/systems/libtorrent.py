@@ -36,7 +36,8 @@ class Libtorrent(System):
             save = stage.image.path.parent if node == SEED else stage.output(node).parent
             # Each pair is dialled from one side: two that dial each other at once may both hang up, for a minute.
             peers = [stage.lan.address(other) for other in range(node)]
-            argv: list[str | Path] = [outfit.python(), DRIVER, stage.folder / "image.torrent", save, str(PORT), *peers]
+            described = stage.folder / "image.torrent"
+            argv: list[str | Path] = [outfit.python(), DRIVER, "tcp", described, save, str(PORT), *peers]
             self._nodes.append(stage.start(node, argv, stdin=subprocess.PIPE))
         stage.await_that(lambda: all(self._said(node, "ready") for node in range(stage.lan.nodes)), "libtorrent to run")
         self._tell(SEED)
