@@ -25,14 +25,18 @@ def unavailable() -> str:
     return ""
 
 
+def debian_mirror() -> str:
+    """Where this machine has its packages from."""
+    sources = Path("/etc/apt/sources.list.d/debian.sources").read_text(encoding="utf-8")
+    return next(line.split()[1] for line in sources.splitlines() if line.startswith("URIs:"))
+
+
 def make_debian(root: Path, *packages: str) -> None:
     """Debian 12 with systemd, Python and these."""
-    sources = Path("/etc/apt/sources.list.d/debian.sources").read_text(encoding="utf-8")
-    mirror = next(line.split()[1] for line in sources.splitlines() if line.startswith("URIs:"))
     include = ",".join(("systemd", "systemd-sysv", "dbus", "python3", *packages))
     subprocess.run(
         ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={include}",
-         "--aptopt=APT::Install-Recommends \"false\"", "bookworm", root, mirror],
+         "--aptopt=APT::Install-Recommends \"false\"", "bookworm", root, debian_mirror()],
         check=True,
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import lab
 import pytest
+from container import debian_mirror
 from fleet import Fleet, until
 
 ROOT: Final = Path(__file__).parents[2]
@@ -72,11 +73,9 @@ def _arm_root(root: Path, pyz: Path, architecture: str, emulator: str, suite: st
     qemu = shutil.which(emulator)
     if qemu is None or shutil.which("mmdebstrap") is None or os.geteuid() != 0:
         pytest.skip(f"needs root, mmdebstrap and {emulator}")
-    sources = Path("/etc/apt/sources.list.d/debian.sources").read_text(encoding="utf-8")
-    mirror = next(line.split()[1] for line in sources.splitlines() if line.startswith("URIs:"))
     subprocess.run(
         ["mmdebstrap", "--quiet", "--mode=root", f"--architectures={architecture}", "--variant=extract",
-         "--include=base-files,python3", "--aptopt=APT::Install-Recommends \"false\"", suite, root, mirror],
+         "--include=base-files,python3", "--aptopt=APT::Install-Recommends \"false\"", suite, root, debian_mirror()],
         check=True,
     )  # fmt: skip
     for folder in ("tmp", "root", "dev"):
