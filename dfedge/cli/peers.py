@@ -38,7 +38,10 @@ def run(args: Namespace, out: Output) -> int:
     )
     out.answer(answer, table if peers else "")
     if not peers and not out.json:
-        out.note("no peers yet; see what is wrong: dfedge doctor")
+        foreign = whole(answer, "foreign")
+        nodes = "1 node" if foreign == 1 else f"{foreign} nodes"
+        found = f", but {nodes} of other fleets: is this node enrolled in the right one" if foreign else ""
+        out.note(f"no peers yet{found}; see what is wrong: dfedge doctor")
     return 0
 
 

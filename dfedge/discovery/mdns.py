@@ -1,6 +1,8 @@
 """Tell the LAN that we are here, and hear who else is, for as long as the host has a network to do it on."""
 
 import logging
+import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
@@ -15,6 +17,8 @@ from dfedge.discovery.text import Text, fleet_tag
 SETTLE_S: Final = 0.3  # after a change of addresses: a DHCP client makes several at once
 FIRST_RETRY_S: Final = 2.0
 LAST_RETRY_S: Final = 60.0
+FOREIGN_S: Final = 3600.0  # nodes announce themselves every half hour at least
+MAX_FOREIGN: Final = 256
 
 log = logging.getLogger("dfedge.discovery")
 logging.getLogger("zeroconf").setLevel(logging.CRITICAL)  # it logs tracebacks; we say in one line what is wrong
@@ -51,6 +55,18 @@ class Mdns:
         """Names of the interfaces in use."""
         self.trouble = ""
         """Why mDNS does not work now, for people; empty when it does."""
+        self._foreign: OrderedDict[str, float] = OrderedDict()  # of other fleets: when heard, longest quiet first
+
+    def foreign(self) -> int:
+        """How many nodes of other fleets were heard within the hour, up to MAX_FOREIGN: ours may be the wrong fleet."""
+        now = time.monotonic()
+        return sum(now - heard <= FOREIGN_S for heard in self._foreign.values())
+
+    def _heard_foreign(self, instance: str) -> None:
+        self._foreign[instance] = time.monotonic()
+        self._foreign.move_to_end(instance)
+        if len(self._foreign) > MAX_FOREIGN:
+            self._foreign.popitem(last=False)
 
     async def run(self) -> None:
         """Announce and browse until cancelled; then say goodbye, within 2 s. Raises nothing of its own."""
@@ -86,7 +102,8 @@ class Mdns:
         """Serve on `found`; when that fails, say why once and try again later."""
         retry = FIRST_RETRY_S
         while True:
-            service = Service(self._name, self._text, self._port, found, self._on_sighting, self._on_gone)
+            heard = self._on_sighting, self._on_gone, self._heard_foreign
+            service = Service(self._name, self._text, self._port, found, *heard)
             try:
                 await self._serve(service, found)
             except Clash:

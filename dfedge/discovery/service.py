@@ -54,6 +54,7 @@ class Service:
         interfaces: tuple[Interface, ...],
         on_sighting: Callable[[Sighting], None],
         on_gone: Callable[[NodeId], None],
+        on_foreign: Callable[[str], None],
     ) -> None:
         self._name: Final = name
         self._text: Final = text
@@ -61,6 +62,7 @@ class Service:
         self._interfaces: Final = interfaces
         self._on_sighting: Final = on_sighting
         self._on_gone: Final = on_gone
+        self._on_foreign: Final = on_foreign
         self._ids: Final[OrderedDict[str, NodeId]] = OrderedDict()  # by instance, for goodbyes
         self._put, self._take = anyio.create_memory_object_stream[str](UNFINISHED)
         self._late: Final[OrderedDict[str, None]] = OrderedDict()  # instances to be looked at when there is time
@@ -234,7 +236,10 @@ class Service:
             return
         if instance == self._name and text.id < self._text.id:
             self._clash.set()  # two nodes took one name at once: the lower id keeps it
-        if text.fleet != self._text.fleet or text.id == self._text.id:
+        if text.fleet != self._text.fleet:
+            self._on_foreign(instance)
+            return
+        if text.id == self._text.id:
             return
         self._ids[info.name] = text.id
         self._ids.move_to_end(info.name)

@@ -148,7 +148,7 @@ class View:
         ]
         unseen = self._node.blame.banned(now).keys() - known - sighted.keys()
         rows += [self._sighted(Sighted(node, "", (), ("pex",), "", now, 0.0), now) for node in sorted(unseen)]
-        return {"peers": rows}
+        return {"peers": rows, "foreign": self._node.mdns.foreign() if self._node.mdns is not None else 0}
 
     def _connected(self, peer: Peer, sighted: Sighted | None) -> Document:
         connection = peer.connection

@@ -133,3 +133,21 @@ def test_nodes_that_list_only_one_meet_the_others_through_it(tmp_path: Path) -> 
             assert {row["via"] for row in boards[3].ask("peers")["peers"]} == {"static", "pex"}
         finally:
             fleet.stop()
+
+
+def test_a_node_that_is_alone_among_another_fleet_hears_so(tmp_path: Path) -> None:
+    """Who enrolled it in the wrong fleet would else look for the fault in the network."""
+    with lab.Lan("foreign", 2) as lan:
+        fleets = []
+        for name in ("ours", "theirs"):
+            (tmp_path / name).mkdir()
+            fleets.append(Fleet(tmp_path / name, lan))
+        try:
+            one, _ = fleets[0].board("one"), fleets[1].board("unused")
+            fleets[1].board("other").start()
+            one.start()
+            until(lambda: "1 node of other fleets" in one.run("peers").stderr, "the other fleet to be heard of")
+            assert one.ask("peers")["foreign"] == 1
+        finally:
+            for fleet in fleets:
+                fleet.stop()

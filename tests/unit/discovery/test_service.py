@@ -23,7 +23,8 @@ def test_the_text_record_holds_what_is_needed_and_nothing_else() -> None:
 def test_an_announcement_fits_a_small_packet() -> None:
     addresses = ("192.168.104.117/24", "fe80::1234:5678:9abc:def0/64", "2001:db8:1234:5678:9abc:def0:1234:5678/64")
     interface = Interface("eth0", 2, 0, False, tuple(map(ipaddress.ip_interface, addresses)))
-    service = Service("gateway-in-hall-2-line-14", TEXT, 7411, (interface,), lambda _: None, lambda _: None)
+    nobody = (lambda _: None,) * 3
+    service = Service("gateway-in-hall-2-line-14", TEXT, 7411, (interface,), *nobody)
     out = Zeroconf.__new__(Zeroconf).generate_service_broadcast(service._info(), None)  # spelling needs no socket
     anyio.run(partial(service.close, goodbye=False))
     [packet] = out.packets()
