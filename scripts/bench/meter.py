@@ -34,7 +34,7 @@ class Seen:
 
 
 class Meter:
-    """Measures the nodes of `lan`; call `look` a few times a second, for the memory of what ends between two looks."""
+    """Measures the nodes of `lan`; call `look` now and then, for the memory of what ends between two looks."""
 
     def __init__(self, lan: Lan) -> None:
         self._node_of: Final = {(NAMESPACES / lan.namespace(node)).stat().st_ino: node for node in range(lan.nodes)}

@@ -17,11 +17,12 @@ from bench.meter import Meter
 from bench.scenario import Scenario
 from bench.stage import SEED, Image, Stage
 from bench.system import System
+from bench.warmth import warm
 from bench.wire import Wire
 
 LOOK_S: Final = 0.01  # between two looks at who is done: the error of a time
 WIRE_S: Final = 0.2  # between two points of a curve
-METER_S: Final = 0.25
+METER_S: Final = 1.0
 HEADERS: Final = 1.01  # bytes the link counts for a byte of payload; segments that travel as one have one header
 ORPHANS_S: Final = 60.0  # how long takers may go on once the seed is dead, beside five times S/R
 
@@ -73,6 +74,7 @@ def _measure(system: System, stage: Stage, wire: Wire, trial: Trial) -> None:
     system.prepare()
     stage.lan.loss(stage.scenario.loss_permille)
     os.sync()  # what the preparation wrote must not be written during the run
+    warm(stage.scenario.takers * stage.scenario.size)
     trial.load = os.getloadavg()[0]
     race = _Race(system, stage, wire, trial)
     try:
