@@ -1,4 +1,4 @@
-"""Memory that is there before the clock: a virtual machine's host takes freed pages back, and gives them again one by one.
+"""Memory that is there before the clock: a virtual machine's host takes freed pages back, and gives them one by one.
 
 Here a GiB written to such pages cost 2.4 to 2.9 s of CPU instead of 0.3 s, from some 10 s after they were freed on. So
 whoever ran soonest after somebody's end won, by no merit of its own; and a board has its memory.
