@@ -238,12 +238,15 @@ class Store:
             held = self._door(image)
         except OSError as error:
             raise self.fault("can't be read", error) from error
+        self._remember(image, held)
+        self._use(image)
+        return held
+
+    def _remember(self, image: ImageId, held: HeldImage) -> None:
         self._recent[image] = held
         self._recent.move_to_end(image)
         while len(self._recent) > RECENT:
             self._recent.popitem(last=False)
-        self._use(image)
-        return held
 
     def _door(self, image: ImageId) -> HeldImage:
         held: HeldImage | None = self._partials.get(image) or self._held.get(image)
@@ -444,8 +447,11 @@ class Store:
                         await self._take_back(image)
                         await self._unused(stage.installed)
                     raise fault from error
-                self._content(image).adopt_blobs()
-                self._catalogue.set_complete(image, self._content(image).complete)
+                content = self._content(image)
+                content.adopt_blobs()
+                content.trust(stage.installed)
+                self._catalogue.set_complete(image, content.complete)
+                self._remember(image, self._door(image))  # and with it what is proven: it will soon be asked for
 
     async def _unused(self, digests: Collection[bytes]) -> None:
         """Remove blobs that came with a publishing which failed, unless an image has them by now."""

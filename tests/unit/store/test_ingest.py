@@ -70,6 +70,24 @@ async def test_a_published_image_is_complete_and_reads_back(open_store: OpenStor
     assert (state / "blobs/sha256" / made.digest.hex()).stat().st_mode & 0o777 == 0o444
 
 
+async def test_what_was_hashed_as_it_was_published_is_not_read_again_to_be_given_away(
+    open_store: OpenStore, tmp_path: Path, state: Path
+) -> None:
+    """The first to fetch would wait for it. After a start, or a doubt, it is."""
+    store = open_store()
+    data = noise(3 * PIECE)
+    stage = await store.stage(len(data))
+    fw = described(await add(stage, tmp_path / "source", data))
+    await commit(stage, fw)
+    [blob] = (state / "blobs" / "sha256").iterdir()
+    blob.chmod(0o600)
+    blob.write_bytes(bytes(len(data)))
+    held = store.open_image(fw.image)
+    assert await held.prove(1)
+    held.doubt()
+    assert not await held.prove(1)
+
+
 @pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE, 1 << 20, (1 << 20) + 1])
 async def test_a_file_of_any_length_is_cut_right(store: Store, tmp_path: Path, size: int) -> None:
     data = noise(size)
