@@ -4,7 +4,6 @@ A file is written beside its place under another name, synced, and renamed, so t
 """
 
 import os
-import secrets
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -112,7 +111,7 @@ class Target:
 
     def _write_one(self, folder: int, name: str, index: int, wanted: Wanted, fill: Fill) -> None:
         place = self.path / wanted.path if self.folder else self.path
-        temporary = f".dfedge-{secrets.token_hex(8)}.part"
+        temporary = f".dfedge-{os.urandom(8).hex()}.part"
         fd = os.open(temporary, _NEW, 0o600, dir_fd=folder)
         try:
             fill(index, fd)
