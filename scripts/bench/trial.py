@@ -22,7 +22,7 @@ from bench.wire import Wire
 
 LOOK_S: Final = 0.01  # between two looks at who is done: the error of a time
 WIRE_S: Final = 0.2  # between two points of a curve
-METER_S: Final = 1.0
+METER_S: Final = (0.25, 1.0)  # between two looks at the processes: soon after the clock, and later
 HEADERS: Final = 1.01  # bytes the link counts for a byte of payload; segments that travel as one have one header
 ORPHANS_S: Final = 60.0  # how long takers may go on once the seed is dead, beside five times S/R
 
@@ -140,7 +140,7 @@ class _Race:
             self._next_wire = now + WIRE_S
         if now >= self._next_meter:
             self._stage.meter.look()
-            self._next_meter = now + METER_S
+            self._next_meter = now + min(max(now, METER_S[0]), METER_S[1])
 
     def _point(self, now: float) -> None:
         for taker in self._scenario.numbers:
