@@ -17,9 +17,10 @@ import pytest
 PATH: Final = "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def unavailable() -> str:
-    """Empty where such containers can be made, else why not."""
-    missing = [tool for tool in ("mmdebstrap", "systemd-nspawn", "nsenter") if shutil.which(tool) is None]
+def unavailable(*tools: str) -> str:
+    """Empty where such containers can be made, by default those of systemd-nspawn, else why not."""
+    needed = tools or ("mmdebstrap", "systemd-nspawn", "nsenter")
+    missing = [tool for tool in needed if shutil.which(tool) is None]
     if missing or os.geteuid() != 0:
         return f"needs root and {', '.join(missing) or 'nothing else'}"
     return ""

@@ -212,8 +212,7 @@ class Content:
         """The pieces of these files were hashed as they were written: their first upload needs no proof."""
         for body in self.bodies:
             if body.digest in digests:
-                for piece in body.pieces():
-                    self.proved.add(piece)
+                self.proved.add_all(body.pieces())
 
     def _is_blob(self, body: Body) -> bool:
         return has_size(self._places[body.digest][0], body.size)
@@ -236,7 +235,8 @@ class Content:
 
     def doubt(self) -> None:
         """Have every piece hashed again before its next upload: a disk seldom loses only one."""
-        self.proved = PieceMap(self.manifest.pieces)
+        if self.proved:  # a file that is rotten all over says so piece by piece
+            self.proved = PieceMap(self.manifest.pieces)
 
     def borrow(self, body: Body) -> AbstractContextManager[int]:
         """Lend a descriptor to read a file, wherever it lies at this moment. Raises OSError."""

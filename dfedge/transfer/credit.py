@@ -46,7 +46,7 @@ class Credit:
         """A piece of a peer's was bad. False if that is no new fault: who had given good ones owed it when the last
         bad one came, and has not heard of that in time to look at its disk."""
         self._bad[peer] = piece
-        while len(self._bad) > MAX_BAD:
+        if len(self._bad) > MAX_BAD:
             del self._bad[next(iter(self._bad))]
         doubtful = self._doubtful.setdefault(peer, set())
         if piece in doubtful:

@@ -5,8 +5,9 @@ whoever ran soonest after somebody's end won, by no merit of its own; and a boar
 """
 
 import os
-from pathlib import Path
 from typing import Final
+
+import psutil
 
 CHUNK: Final = bytes(1024 * 1024)
 PROCESSES: Final = 512 * 1024 * 1024  # bytes that the processes themselves may come to take
@@ -14,17 +15,10 @@ PROCESSES: Final = 512 * 1024 * 1024  # bytes that the processes themselves may 
 
 def warm(nbytes: int) -> None:
     """Touch so many bytes of free memory and those of the processes, half of what is available at most."""
-    left = min(nbytes + PROCESSES, _available() // 2)
+    left = min(nbytes + PROCESSES, psutil.virtual_memory().available // 2)
     file = os.memfd_create("warm")
     try:
         while left > 0:
             left -= os.write(file, CHUNK)
     finally:
         os.close(file)
-
-
-def _available() -> int:
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import container
 import lab
 import pytest
-from container import debian_mirror
 from fleet import Fleet, until
 
 from dfedge.jobs.enroll import enroll
@@ -51,17 +50,14 @@ class Podman:
 @pytest.fixture
 def podman(tmp_path: Path) -> Iterator[Podman]:
     """Build the image from the Containerfile as it is, on Debian's slim base."""
-    missing = [tool for tool in ("podman", "runc", "mmdebstrap") if shutil.which(tool) is None]
-    if missing or os.geteuid() != 0:
-        pytest.skip(f"needs root and {', '.join(missing) or 'nothing else'}")
-    if reason := lab.available():
+    if reason := container.unavailable("podman", "runc", "mmdebstrap") or lab.available():
         pytest.skip(reason)
     build: list[str | Path] = [ROOT / "scripts/build-zipapp", "--targets", os.uname().machine]
     subprocess.run(
         [*build, "-o", tmp_path / "dist" / "dfedge.pyz"], check=True, env={**os.environ, "PYTHON": sys.executable}
     )
     base = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "bookworm"]
-    subprocess.run([*base, tmp_path / "base.tar", debian_mirror()], check=True)
+    subprocess.run([*base, tmp_path / "base.tar", container.debian_mirror()], check=True)
     made = Podman(tmp_path)
     try:
         made.done("import", "--quiet", tmp_path / "base.tar", BASE)
