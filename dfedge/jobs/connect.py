@@ -217,6 +217,8 @@ class Mesh:
         try:
             await self._peers.host(connection)
         except Busy as error:
+            if self._peers.get(node) is None:
+                self._roster.failed(address, node, str(error), self._clock(), has_no_place=True)
             log.debug("dialled in vain reason=%s", error)
         except DfedgeError as error:
             if self._peers.get(node) is not None:  # of two dials between a pair one is always in vain

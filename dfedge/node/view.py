@@ -147,7 +147,7 @@ class View:
             and (view.id not in known if view.id is not None else not reached.intersection(view.addresses))
         ]
         unseen = self._node.blame.banned(now).keys() - known - sighted.keys()
-        rows += [self._sighted(Sighted(node, "", (), ("pex",), "", now, 0.0), now) for node in sorted(unseen)]
+        rows += [self._sighted(Sighted(node, "", (), ("pex",), "", False, now, 0.0), now) for node in sorted(unseen)]
         return {"peers": rows, "foreign": self._node.mdns.foreign() if self._node.mdns is not None else 0}
 
     def _connected(self, peer: Peer, sighted: Sighted | None) -> Document:
@@ -171,7 +171,7 @@ class View:
 
     def _sighted(self, view: Sighted, now: float) -> Document:
         ban = self._node.blame.ban(view.id, now) if view.id else None
-        state = "banned" if ban else "refused" if view.reason else "seen"
+        state = "banned" if ban else "refused" if view.reason and not view.has_no_place else "seen"
         return {
             "id": view.id,
             "name": view.name,

@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 from asyncssh.connection import SSHConnection
 
-from dfedge.core.errors import Corrupt, DfedgeError, ProtocolError, TimedOut, Untrusted
+from dfedge.core.errors import Busy, Corrupt, DfedgeError, ProtocolError, TimedOut, Untrusted
 from dfedge.core.image.manifest import image_id
 from dfedge.core.seams import Bytes, ImageId, NodeId, PeerRecord
 from dfedge.core.swarm.phase import Session, advance
@@ -65,6 +65,7 @@ class Connection:
         self.line: Line | None = None
         self.phase = Session.GREETING
         self.reason = ""  # why it ended
+        self._is_turned_away = False  # the peer has no place for us now
         self.mistake = ""  # of the peer, if that ended it; never of the path
         self.hello: m.Hello | None = None
         self.record: PeerRecord | None = None
@@ -109,7 +110,7 @@ class Connection:
         self._bulk.widen(self._sends_late or self.strain[1] > 0)
 
     async def greet(self, hello: m.Hello) -> m.Hello:
-        """Exchange hellos. Raises ProtocolError, Untrusted or TimedOut; the session is closed then."""
+        """Exchange hellos. Raises ProtocolError, Untrusted, Busy or TimedOut; the session is closed then."""
         shorten(self._ssh, (self._control, self._bulk), self._set_blocked)
         self._control.attach(self)
         self._bulk.attach(self)
@@ -117,7 +118,8 @@ class Connection:
         with anyio.move_on_after(GREETING_TIMEOUT):
             await self._greeted.wait()
         if self._closed.is_set():
-            raise ProtocolError(f"peer {self.id[:12]} ({self.address}): {self.reason}")
+            ended = Busy if self._is_turned_away else ProtocolError
+            raise ended(f"peer {self.id[:12]} ({self.address}): {self.reason}")
         if self.hello is None:
             self.close("timeout", "no hello in time")
             raise TimedOut(f"peer {self.id[:12]} ({self.address}): no hello in {GREETING_TIMEOUT:.0f} s")
@@ -191,6 +193,7 @@ class Connection:
             case m.Hello():
                 self._take_hello(message)
             case m.Bye():
+                self._is_turned_away = message.code == Busy.code
                 self._end(f"peer ended it: {message.reason} [{message.code}]")
             case m.Ping(nonce):
                 self.send(m.Pong(nonce))

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from dfedge.core.errors import ProtocolError
+from dfedge.core.errors import Busy, ProtocolError
 from dfedge.core.seams import NodeId
 from dfedge.core.swarm.phase import Session
 from dfedge.core.wire import message as m
@@ -30,6 +30,9 @@ class Ssh:
 
     def get_extra_info(self, name: str) -> object:
         return ("192.0.2.7", 7411) if name == "peername" else None
+
+    def close(self) -> None:
+        pass
 
 
 @pytest.fixture
@@ -100,3 +103,17 @@ def test_a_peer_that_no_longer_says_so_gets_the_usual_window_back(
 def test_our_own_strain_goes_out_as_it_was_found(connection: Connection, control: Control) -> None:
     connection.say_strained(0, 18)
     assert control.sent == [m.Strained(0, 18)]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("code", "raised"), [("busy", Busy), ("refused", ProtocolError)])
+async def test_a_peer_without_a_place_for_us_is_not_taken_for_one_that_refuses_us(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch, code: str, raised: type[Exception]
+) -> None:
+    monkeypatch.setattr("dfedge.transfer.connection.shorten", lambda *_: None)
+    monkeypatch.setattr(connection._bulk, "attach", lambda _: None, raising=False)
+    connection.phase = Session.GREETING
+    connection.on_message(m.Bye(code, "24 sessions are open already"))
+    with pytest.raises(raised, match="24 sessions are open already") as caught:
+        await connection.greet(m.Hello(m.PROTOCOL, bytes(16), "fleet", 7411, 24, "dfedge", b"", b""))
+    assert type(caught.value) is raised
