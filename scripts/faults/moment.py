@@ -25,6 +25,7 @@ from faults.pair import Broken, Pair
 
 MIB: Final = 1024 * 1024
 MOST_LOST: Final = 16 * MIB
+AGAIN: Final = 10  # rounds after which a get is timed anew: a machine is not as fast all day
 MOST_START: Final = 3.0  # seconds that a start after a crash may take longer than one after a clean end
 OWN_MOUNTS: Final = "FAULTS_OWN_MOUNTS"
 UNABLE: Final = 77  # the exit code where this host does not let us
@@ -80,8 +81,9 @@ def _rounds(what: str, rounds: int, nbytes: int, rng: random.Random) -> tuple[Fo
         pair.publish()
         clean_s, run_s = _calibrate(pair, min(3, 1 + rounds // 20))
         for number in range(rounds):
-            moment = rng.uniform(0, 1.1) * run_s
-            _one(pair, disk, moment, found)
+            if number % AGAIN == AGAIN - 1:
+                run_s = _time_get(pair)
+            _one(pair, disk, rng.uniform(0, 1.1) * run_s, found)
             if sys.stderr.isatty():
                 print(f"\r{what} {number + 1}/{rounds}", end="", file=sys.stderr)
         found.tracebacks = pair.board.said.count("Traceback")
@@ -94,14 +96,20 @@ def _calibrate(pair: Pair, times: int) -> tuple[float, float]:
     starts, gets = [], []
     for _ in range(times):
         starts.append(pair.board.start())
-        pair.board.wait_for_peer()
-        begun = time.monotonic()
-        pair.get()
-        gets.append(time.monotonic() - begun)
-        pair.forget()
+        gets.append(_time_get(pair))
         pair.board.stop()
     pair.board.start()
     return median(starts), median(gets)
+
+
+def _time_get(pair: Pair) -> float:
+    """How long a get takes that nothing stops."""
+    pair.board.wait_for_peer()
+    begun = time.monotonic()
+    pair.get()
+    took = time.monotonic() - begun
+    pair.forget()
+    return took
 
 
 def _one(pair: Pair, disk: Disk | None, moment: float, found: Found) -> None:
