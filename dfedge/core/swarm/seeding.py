@@ -8,6 +8,7 @@ was not taken, or not passed on, is anybody's again. Simulated in tests/sim.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from heapq import nsmallest
+from math import inf
 from random import Random
 from typing import Final
 
@@ -194,9 +195,11 @@ class Seeding:
     def _neediest(self, takers: list[Taker], ample: bool, quartile: float, now: float) -> Taker | None:
         """Who should have the next ungiven piece: the least work in hand, by how fast it passes on.
 
-        None if nobody has room, or if it pays to wait for one that has none yet but is so much faster.
+        None if nobody has room, or if it pays to wait for one that has none yet but is so much faster. A slow one gets
+        none that it would pass on after the others could have had all that is left: they would wait for it in the end.
         """
         best, least, best_full = None, 0.0, False
+        lasts = 0.0  # seconds until all have what is left; looked at once a slow one is met
         for taker in takers:
             load = len(taker.pending)
             if ample:
@@ -212,10 +215,22 @@ class Seeding:
             full = load >= self._window(taker) or (slow and load > 0)
             if full and (slow or self._stuck(taker, now)):
                 continue
+            if slow and pace > (lasts := lasts or quartile + self._lasts(takers, now)):
+                continue
             score = (load + 1) * pace
             if best is None or score < least:
                 best, least, best_full = taker, score, full
         return None if best_full else best
+
+    def _lasts(self, takers: list[Taker], now: float) -> float:
+        """Seconds until these have taken what is left, by what they have in hand and how long that takes them
+        (Little's law)."""
+        taken = sum(
+            (len(taker.pending) + len(taker.backlog)) / taker.pace
+            for taker in takers
+            if taker.pace and not self._stuck(taker, now)
+        )
+        return self._left / taken if taken else inf
 
     def _stuck(self, taker: Taker, now: float) -> bool:
         """Whether what it was shown is not taken as fast as usual: nobody should wait for it."""
