@@ -32,7 +32,8 @@ def run(args: Namespace, out: Output) -> int:
     left = max(0, bad - repaired)
     out.result(answer, f"{checked} proven again, {bad} bad, {repaired} repaired", ok=not left)
     for image in rows(answer, "incomplete"):
-        out.note(f"{image_label(image)} lacks {size(whole(image, 'bytes') - whole(image, 'have_bytes'))}")
+        if lacking := whole(image, "bytes") - whole(image, "have_bytes"):  # else it is here again, not yet in its place
+            out.note(f"{image_label(image)} lacks {size(lacking)}")
     if left or rows(answer, "incomplete"):
         out.note("  try: dfedge verify --repair")
     return 1 if left else 0

@@ -56,7 +56,7 @@ class View:
     addresses: tuple[Address, ...]
     via: tuple[Via, ...]
     reason: str  # why the last dial failed, if it did
-    has_no_place: bool  # that is why: the node is as it should be
+    refused: bool  # whoever answered there, or we, would not have the session; else it did not come about
     last_seen: float
     retry_s: float
 
@@ -76,7 +76,7 @@ class _Route:
     lot: float = 0.0  # the order among those who came due in one second: nodes that start together don't dial alike
     dialled: float | None = None  # since when a dial is under way
     reason: str = ""
-    has_no_place: bool = False  # its node has neighbours enough, and said so
+    refused: bool = False
 
     @property
     def key(self) -> Key:
@@ -166,9 +166,7 @@ class Roster:
         for route in self._by_id.get(node, {}).values():
             route.rests_until = until
 
-    def failed(
-        self, address: Address, node: NodeId | None, reason: str, now: float, *, has_no_place: bool = False
-    ) -> None:
+    def failed(self, address: Address, node: NodeId | None, reason: str, now: float, *, refused: bool = False) -> None:
         """A dial failed, or another node answered: wait 1 s, then twice as long each time, up to 5 minutes."""
         route = self._find((node, *address)) or self._find((None, *address))
         if route is None:
@@ -177,7 +175,7 @@ class Roster:
         route.failures += 1
         wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(route.failures - 1, 16))
         route.not_before = now + wait * self.rng.uniform(0.75, 1.0)
-        route.reason, route.has_no_place = reason[:200], has_no_place
+        route.reason, route.refused = reason[:200], refused
         if route.via == "static" and route.id is not None:
             # The board at a listed address may have been replaced: next time whoever of the fleet answers is right.
             self._drop(route)
@@ -246,7 +244,7 @@ class Roster:
                     addresses=tuple((route.host, route.port) for route in routes),
                     via=tuple(dict.fromkeys(route.via for route in routes)),
                     reason=failed.reason if failed else "",
-                    has_no_place=failed is not None and failed.has_no_place,
+                    refused=failed is not None and failed.refused,
                     last_seen=latest.heard,
                     retry_s=max(0.0, min(route.due for route in routes) - now),
                 )

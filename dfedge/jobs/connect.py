@@ -8,12 +8,12 @@ from typing import Final
 import anyio
 import anyio.abc
 
-from dfedge.core.errors import Busy, DfedgeError
+from dfedge.core.errors import Busy, DfedgeError, ProtocolError, Refused, Untrusted
 from dfedge.core.seams import Clock, NodeId, PeerRecord
 from dfedge.discovery.exchange import Network, admissible
 from dfedge.discovery.interface import read, usable
 from dfedge.discovery.neighbour import REST_S, REWIRE_S, Neighbourhood, on_link
-from dfedge.discovery.roster import CAPACITY, Candidate, Roster, Sighting
+from dfedge.discovery.roster import CAPACITY, Address, Candidate, Roster, Sighting
 from dfedge.discovery.static import Peer as Listed
 from dfedge.discovery.static import resolve
 from dfedge.transfer.connection import Connection
@@ -206,7 +206,7 @@ class Mesh:
             connection = await dial(*address, node, self._gate)
             self._roster.proven(node, address, self._clock())
         except DfedgeError as error:
-            self._roster.failed(address, candidate.id, str(error), self._clock())
+            self._failed(address, candidate.id, error)
             if node is not None:
                 self._peers.wanted.discard(node)
             log.info("dial failed host=%s port=%d reason=%s", *address, error)
@@ -218,14 +218,19 @@ class Mesh:
             await self._peers.host(connection)
         except Busy as error:
             if self._peers.get(node) is None:
-                self._roster.failed(address, node, str(error), self._clock(), has_no_place=True)
+                self._failed(address, node, error)
             log.debug("dialled in vain reason=%s", error)
         except DfedgeError as error:
             if self._peers.get(node) is not None:  # of two dials between a pair one is always in vain
                 self._roster.proven(node, address, self._clock())
             else:
-                self._roster.failed(address, node, str(error), self._clock())
+                self._failed(address, node, error)
             log.info("session failed host=%s port=%d reason=%s", *address, error)
+
+    def _failed(self, address: Address, node: NodeId | None, error: DfedgeError) -> None:
+        """A node that is off or has neighbours enough does not refuse us."""
+        refused = isinstance(error, Untrusted | Refused | ProtocolError)
+        self._roster.failed(address, node, str(error), self._clock(), refused=refused)
 
     async def _wait_for(self, node: NodeId) -> None:
         with anyio.move_on_after(COURTESY):

@@ -72,7 +72,7 @@ class Mender:
         self._clock = clock
         self._damages: dict[ImageId, Damage] = {}
         self._cares: dict[ImageId, _Care] = {}
-        self._fetched: dict[ImageId, dict[NodeId, int]] = {}  # what peers had given before a running swarm lost pieces
+        self._fetched: dict[ImageId, tuple[Drive, dict[NodeId, int]]] = {}  # given before pieces were lost
         self._tasks: anyio.abc.TaskGroup | None = None
         self._lost_at = 0.0  # when something rotted last
         self._wary = anyio.Event()  # something has
@@ -100,7 +100,7 @@ class Mender:
         self._swarms.doubt()
         drive = self._swarms.drive(image)
         if drive is not None:
-            self._fetched.setdefault(image, dict(drive.fetched))
+            self._fetched.setdefault(image, (drive, dict(drive.fetched)))
             drive.lose(sorted(pieces))
 
     def rotted(self, image: ImageId, path: str, pieces: int) -> None:
@@ -228,9 +228,11 @@ class Mender:
 
     def _gave(self, image: ImageId) -> tuple[NodeId, ...]:
         """Who has given pieces since some were lost."""
-        before, drive = self._fetched.get(image, {}), self._swarms.drive(image)
-        now = drive.fetched if drive is not None else {}
-        return tuple(peer for peer, nbytes in now.items() if nbytes > before.get(peer, 0))
+        drive, (lost, before) = self._swarms.drive(image), self._fetched.get(image, (None, {}))
+        gave = dict.fromkeys(drive.fetched if drive is not None and drive is not lost else ())
+        if lost is not None:  # it may be over by now
+            gave |= dict.fromkeys(peer for peer, nbytes in lost.fetched.items() if nbytes > before.get(peer, 0))
+        return tuple(gave)
 
     async def _finish(self, found: Resolved, partial: PartialImage, drive: Drive) -> None:
         """Wait until all is fetched, and make it whole; once more where still more turns out rotten."""

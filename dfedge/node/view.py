@@ -171,7 +171,7 @@ class View:
 
     def _sighted(self, view: Sighted, now: float) -> Document:
         ban = self._node.blame.ban(view.id, now) if view.id else None
-        state = "banned" if ban else "refused" if view.reason and not view.has_no_place else "seen"
+        state = "banned" if ban else "refused" if view.refused else "seen"
         return {
             "id": view.id,
             "name": view.name,

@@ -247,12 +247,12 @@ def test_people_see_who_was_heard_of_how_and_why_it_did_not_work(roster: Roster)
     assert 0.0 < view.retry_s <= 1.0
 
 
-def test_a_node_that_has_neighbours_enough_does_not_look_like_one_that_refuses(roster: Roster) -> None:
+def test_a_node_that_is_off_or_has_neighbours_enough_does_not_look_like_one_that_refuses(roster: Roster) -> None:
     roster.heard(seen(1), 5.0)
-    roster.failed(("10.0.0.1", 7411), node(1), "24 sessions are open already", 6.0, has_no_place=True)
-    assert [(view.has_no_place, view.reason) for view in roster.views(6.0)] == [(True, "24 sessions are open already")]
-    roster.failed(("10.0.0.1", 7411), node(1), "connection refused", 7.0)
-    assert [view.has_no_place for view in roster.views(7.0)] == [False]
+    roster.failed(("10.0.0.1", 7411), node(1), "of another fleet", 6.0, refused=True)
+    assert [(view.refused, view.reason) for view in roster.views(6.0)] == [(True, "of another fleet")]
+    roster.failed(("10.0.0.1", 7411), node(1), "24 sessions are open already", 7.0)
+    assert [(view.refused, view.reason) for view in roster.views(7.0)] == [(False, "24 sessions are open already")]
 
 
 def test_a_caller_that_sleeps_as_told_never_spins(roster: Roster) -> None:
