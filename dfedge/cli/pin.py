@@ -19,10 +19,15 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace, out: Output) -> int:
     """Tell the store."""
+    return tell("pin", args, out)
+
+
+def tell(verb: str, args: Namespace, out: Output) -> int:
+    """Have an image kept, or let go of again."""
     with any_agent(config_of(args), network=False) as agent:
         if args.dry_run:
             answer = {**held_image(agent, args.ref), "dry_run": True}
         else:
-            answer = agent.call("pin", {"ref": str(args.ref)})
-    out.answer(answer, f"{'would have ' if args.dry_run else ''}pinned {image_label(answer) or args.ref}")
+            answer = agent.call(verb, {"ref": str(args.ref)})
+    out.answer(answer, f"{'would have ' if args.dry_run else ''}{verb}ned {image_label(answer) or args.ref}")
     return 0

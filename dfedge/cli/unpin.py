@@ -1,28 +1,15 @@
 """dfedge unpin: let an image be evicted and removed again."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from typing import Final
 
-from dfedge.cli.argument import add_dry_run, add_ref
-from dfedge.cli.field import image_label
 from dfedge.cli.output import Output
-from dfedge.cli.reach import any_agent, config_of, held_image
+from dfedge.cli.pin import arguments, tell
 
+__all__ = ["EXAMPLE", "arguments", "run"]
 EXAMPLE: Final = "dfedge unpin gateway:2.4.1"
-
-
-def arguments(parser: ArgumentParser) -> None:
-    """Which image."""
-    add_ref(parser)
-    add_dry_run(parser)
 
 
 def run(args: Namespace, out: Output) -> int:
     """Tell the store."""
-    with any_agent(config_of(args), network=False) as agent:
-        if args.dry_run:
-            answer = {**held_image(agent, args.ref), "dry_run": True}
-        else:
-            answer = agent.call("unpin", {"ref": str(args.ref)})
-    out.answer(answer, f"{'would have ' if args.dry_run else ''}unpinned {image_label(answer) or args.ref}")
-    return 0
+    return tell("unpin", args, out)
