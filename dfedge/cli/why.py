@@ -59,7 +59,7 @@ def _cost(reason: dict[str, object]) -> str:
     """What it takes: of the line where that is known, else of the pieces."""
     if number(reason, "cost"):
         return f"   -{line_rate(number(reason, 'cost'))} ({100 * number(reason, 'cost_share'):.0f} % of the line)"
-    if number(reason, "share") and word(reason, "kind") != "throttle":
+    if number(reason, "share") and word(reason, "kind") not in ("image", "throttle"):
         return f"   {100 * number(reason, 'share'):.0f} % of the missing pieces"
     return ""
 

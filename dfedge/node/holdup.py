@@ -18,11 +18,12 @@ FULL: Final = 0.9  # of a core or of the disk's time, from which on there is no 
 class Hold:
     """One thing that holds a transfer back."""
 
-    kind: str  # "throttle", "cpu" or "disk"
+    kind: str  # "image" (what was asked for with it), "throttle", "cpu" or "disk"
     reason: str
     setting: str = ""  # the one that would change it
     rate: float = math.inf  # bytes/s that it leaves
     cost: float | None = None  # bytes/s that the line would carry besides; None: unknown
+    advice: str = ""  # what to do about it, where that is no setting
 
 
 def line_of(budget: Budget, way: str) -> float | None:
@@ -40,6 +41,17 @@ def holds(budget: Budget, load: Load, way: str, moving: float) -> list[Hold]:
         for limit in limits
     ]
     return found + (list(_strained(load)) if moving else [])
+
+
+def holds_image(own_cap: float | None, gives_way: bool, line: float | None, moving: float) -> list[Hold]:
+    """What was asked for with an image and holds it back: `own_cap` and `moving` are its own, in bytes/s."""
+    found = []
+    if gives_way:
+        found.append(Hold("image", "an image of a higher priority goes first", advice="get it with --priority high"))
+    if own_cap is not None and moving >= NEAR * own_cap:
+        reason, advice = f"its own cap, get --max-rate: {line_rate(own_cap)}", "get it again with another --max-rate"
+        found.append(Hold("image", reason, "", own_cap, _cost(Limit(own_cap), line, moving), advice))
+    return found
 
 
 def not_limiting(budget: Budget, load: Load, way: str, moving: float, held: Sequence[Hold]) -> list[tuple[str, str]]:

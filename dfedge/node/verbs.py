@@ -23,6 +23,7 @@ from dfedge.node.controlframe import Document
 from dfedge.node.throttleview import throttle_handlers
 from dfedge.node.topview import top
 from dfedge.node.view import View, image_row
+from dfedge.node.whyview import of_image
 from dfedge.store.catalogue import StoredImage
 from dfedge.store.eviction import total
 
@@ -182,7 +183,10 @@ class _Verbs:
             if not told and most is not None:
                 limited.callback(down.limit_image, progress.image, None)
                 down.limit_image(progress.image, most)
-            await call.emit(_progress("progress" if told else "manifest", progress))
+            drive = self._node.swarms.drive(progress.image)
+            held = of_image(self._node, drive) if drive is not None else []
+            why = held[0].reason if held else progress.held_back
+            await call.emit(_progress("progress" if told else "manifest", progress, why))
             told = True
 
         with ExitStack() as limited:
@@ -322,7 +326,7 @@ def _offered(file: object) -> Offered:
             raise UsageError(f"publish: {str(file)[:80]} does not describe a file")
 
 
-def _progress(kind: str, progress: Progress) -> Document:
+def _progress(kind: str, progress: Progress, held_back: str | None) -> Document:
     return {
         "type": kind,
         "image": full_digest(progress.image),
@@ -337,5 +341,5 @@ def _progress(kind: str, progress: Progress) -> Document:
         "peers": [
             {"id": peer.id, "name": peer.name, "rate": round(peer.rate), "state": peer.state} for peer in progress.peers
         ],
-        "held_back": progress.held_back,
+        "held_back": held_back,
     }

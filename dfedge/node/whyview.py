@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from dfedge.core.units import full_digest
 from dfedge.node.controlframe import Document
-from dfedge.node.holdup import Hold, holds, line_of, not_limiting
+from dfedge.node.holdup import Hold, holds, holds_image, line_of, not_limiting
 from dfedge.transfer.drive import Drive
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ def moving(node: "Node", way: str) -> float:
 
 
 def reasons(node: "Node", view: "View", drive: Drive) -> list[Document]:
-    """What holds the image back: this host's reasons first, then the pieces', then the peers'."""
+    """What holds the image back: what was asked for with it, then this host's reasons, the pieces' and the peers'."""
     way = way_of(drive)
-    host = _held(node, way) if moves(drive) else []
-    found = [_reason(node, hold, line_of(node.throttle.budget, way)) for hold in host]
+    held = [*of_image(node, drive), *_held(node, way)] if moves(drive) else []
+    found = [_reason(node, hold, line_of(node.throttle.budget, way)) for hold in held]
     found += [
         {"reason": view.named(reason), "share": round(share, 4), "kind": "pieces"}
         for reason, share in drive.swarm.held_back(time.monotonic())
@@ -56,12 +56,25 @@ def why(node: "Node", view: "View", drive: Drive) -> Document:
         "version": manifest.version,
         "bytes_total": manifest.size,
         "bytes_done": drive.held_bytes,
-        "rate": sum(member.connection.asker.meter.rate for member in drive.members) if way == "down" else 0.0,
+        "rate": _rate(drive) if way == "down" else 0.0,
         "way": way,
         "line": None if line is None else round(line),
         "reasons": reasons(node, view, drive),
         "not_limiting": [{"what": what, "value": value} for what, value in idle],
     }
+
+
+def of_image(node: "Node", drive: Drive) -> list[Hold]:
+    """What was asked for with the image and holds its download back."""
+    if drive.swarm.complete:
+        return []
+    bucket, line = node.throttle.limiter.down.images.get(drive.image), line_of(node.throttle.budget, "down")
+    gives_way = any(member.connection.asker.gives_way(drive.priority) for member in drive.members)
+    return holds_image(bucket.rate if bucket is not None else None, gives_way, line, _rate(drive))
+
+
+def _rate(drive: Drive) -> float:
+    return sum(member.connection.asker.meter.rate for member in drive.members)
 
 
 def _held(node: "Node", way: str) -> list[Hold]:
@@ -70,8 +83,8 @@ def _held(node: "Node", way: str) -> list[Hold]:
 
 def _reason(node: "Node", hold: Hold, line: float | None) -> Document:
     told: Document = {"reason": hold.reason, "kind": hold.kind}
-    if hold.kind == "throttle":
-        told |= {"share": 1.0, "try": _advice(hold.setting)}  # of the missing pieces
+    if hold.kind in ("image", "throttle"):
+        told |= {"share": 1.0, "try": hold.advice or _advice(hold.setting)}  # of the missing pieces
     if hold.setting:
         told |= {
             "setting": hold.setting,

@@ -160,6 +160,7 @@ def test_one_image_may_be_bounded_and_the_node_is_not(pair: tuple[Board, Board])
     until(lambda: held(board) > 0, "the slow one to have begun")
     board.ask("get", "other:1")
     assert slow.poll() is None, "4 MiB at 100 kB/s take 40 s"
+    until(lambda: "its own cap, get --max-rate: 0.8 Mbit/s" in board.run("why", "image:1").stdout, "why to name it")
     slow.kill()
     slow.communicate()
     assert "0 lets nothing pass" in board.run("get", "image:1", "--max-rate", "0 B/s").stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dfedge.node.config import SETTINGS
-from dfedge.node.holdup import holds, line_of, not_limiting
+from dfedge.node.holdup import holds, holds_image, line_of, not_limiting
 from dfedge.throttle.controller import Budget, Controller, Limit, Link, Share
 from dfedge.throttle.load import Battery, Cpu, Disk, Load, Memory, Pressure, Traffic
 from dfedge.throttle.policy import Caps, Policy
@@ -51,6 +51,14 @@ def test_a_window_that_swings_costs_no_more_than_what_is_missing_of_the_line() -
     window = Limit(4_000_000, "the path to kiosk-07 queues 15 ms", "throttle.profile")
     (hold,) = holds(budget(window), COMFORT, "down", 9_500_000)
     assert hold.cost == LINE - 9_500_000
+
+
+def test_what_was_asked_for_with_an_image_is_blamed_with_what_to_do_about_it() -> None:
+    waits, capped = holds_image(100_000, gives_way=True, line=LINE, moving=90_000)
+    assert (waits.reason, waits.advice) == ("an image of a higher priority goes first", "get it with --priority high")
+    assert (capped.reason, capped.cost) == ("its own cap, get --max-rate: 0.8 Mbit/s", LINE - 100_000)
+    assert holds_image(100_000, gives_way=False, line=LINE, moving=10_000) == [], "it is far off"
+    assert holds_image(None, gives_way=False, line=LINE, moving=10_000) == []
 
 
 def test_a_pause_holds_back_what_does_not_move() -> None:
