@@ -164,7 +164,8 @@ def build(config: Config, store: Store, trust: NodeTrust, *, network: bool) -> N
     def tried() -> str:
         ways = []
         if mdns is not None:
-            ways.append(f"mDNS on {', '.join(mdns.listening) or 'no interface'}")
+            others = f" (heard there: {count} of other fleets)" if (count := mdns.foreign()) else ""
+            ways.append(f"mDNS on {', '.join(mdns.listening) or 'no interface'}{others}")
         if listed:
             ways.append("static peers " + ", ".join(map(str, listed)))
         return " and ".join(ways) or "nothing: mDNS is off and no peers are listed"

@@ -148,6 +148,7 @@ def test_a_node_that_is_alone_among_another_fleet_hears_so(tmp_path: Path) -> No
             one.start()
             until(lambda: "1 node of other fleets" in one.run("peers").stderr, "the other fleet to be heard of")
             assert one.ask("peers")["foreign"] == 1
+            assert "(heard there: 1 of other fleets)" in one.run("get", "image:1", "--timeout", "1s").stderr
         finally:
             for fleet in fleets:
                 fleet.stop()
