@@ -50,6 +50,7 @@ def main(argv: Sequence[str]) -> int:
 def _compare(scenario: Scenario, args: argparse.Namespace, again: str) -> None:
     print(f"{scenario.name}: {scenario.words}\nmachine: {machine.words()}", flush=True)
     skipped: dict[str, str] = {}
+    promise(args.write is None or args.write.parent.is_dir(), f"--write {args.write}: there is no such folder")
     if args.again:
         trials = [trial for trial in record.read(args.again, scenario.name) if trial.system in args.systems]
         promise(bool(trials), f"{args.again}: no run of {scenario.name}")

@@ -24,7 +24,20 @@ LIMIT = 50.0  # times S/R; no fleet takes so long
 
 
 def numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+    return [positive(part) for part in text.split(",")]
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text} is no whole number above 0")
+    return int(text)
+
+
+def scenarios(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+    return names
 
 
 def clean(crowd: Crowd, nodes: int, rate: float) -> list[Node]:
@@ -135,11 +148,11 @@ def row(scenario: str, nodes: int, args: argparse.Namespace) -> tuple[str, ...]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=numbers, default=[300], help="fleet sizes without the seed")
-    parser.add_argument("--scenario", type=lambda text: text.split(","), default=list(SCENARIOS))
-    parser.add_argument("--pieces", type=int, default=256)
-    parser.add_argument("--piece-kib", type=int, default=1024)
-    parser.add_argument("--rate", type=float, default=100, help="Mbit/s of the seed's link, and of the usual one")
-    parser.add_argument("--neighbours", type=int, default=20)
+    parser.add_argument("--scenario", type=scenarios, default=list(SCENARIOS))
+    parser.add_argument("--pieces", type=positive, default=256)
+    parser.add_argument("--piece-kib", type=positive, default=1024)
+    parser.add_argument("--rate", type=positive, default=100, help="Mbit/s of the seed's link, and of the usual one")
+    parser.add_argument("--neighbours", type=positive, default=20)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     print(f"| {' | '.join(HEAD)} |")

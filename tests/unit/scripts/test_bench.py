@@ -85,6 +85,26 @@ def test_an_unknown_system_is_wrong_usage(capsys: pytest.CaptureFixture[str]) ->
 # Numbers
 
 
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("--rate=-5", "at least 0"),
+        ("--loss=2000", "0 to 999"),
+        ("--size=0", "at least 0.001"),
+        ("--seed-dies=-1", "at least 0.001"),
+        ("--leave=3:-1", "at least 0"),
+        ("--late=x", "as 8:0.5"),
+        ("--rates=10,fast", "fast is no number"),
+    ],
+)
+def test_a_value_that_no_link_has_is_wrong_usage_before_anything_runs(
+    capsys: pytest.CaptureFixture[str], option: str, says: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command.parse(["fast8", option])
+    assert says in capsys.readouterr().err
+
+
 def test_ratios_are_taken_within_a_round_so_that_a_slow_minute_hits_both() -> None:
     runs = [
         trial("dfedge", 1, 6.0),
