@@ -5,9 +5,10 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import inf
 from pathlib import Path
 from typing import Any
+
+from argument import number, whole
 
 from bench.scenario import MIB, NAMED, Scenario
 from bench.systems import SYSTEMS
@@ -26,19 +27,19 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("scenario", choices=list(NAMED), metavar="SCENARIO", help="one of those below")
     parser.add_argument("--systems", type=_systems, default=list(DEFAULT_SYSTEMS), help=f"of {', '.join(SYSTEMS)}")
-    parser.add_argument("--rounds", type=_positive, default=5)
+    parser.add_argument("--rounds", type=whole(), default=5)
     changes = parser.add_argument_group("what to change of the scenario")
-    changes.add_argument("--nodes", type=_positive, help="how many take it")
-    changes.add_argument("--size", type=_from(0.001), metavar="MIB")
-    changes.add_argument("--rate", type=_from(0), metavar="MBIT", help="of each link; 0: not shaped")
-    changes.add_argument("--rates", type=_list_of(_from(0)), metavar="MBIT,…", help="of each taker's link")
-    changes.add_argument("--loss", type=_from(0, 999), metavar="PERMILLE", help="of all frames at the switch")
+    changes.add_argument("--nodes", type=whole(), help="how many take it")
+    changes.add_argument("--size", type=number(0.001), metavar="MIB")
+    changes.add_argument("--rate", type=number(0), metavar="MBIT", help="of each link; 0: not shaped")
+    changes.add_argument("--rates", type=_list_of(number(0)), metavar="MBIT,…", help="of each taker's link")
+    changes.add_argument("--loss", type=whole(0, 999), metavar="PERMILLE", help="of all frames at the switch")
     changes.add_argument(
         "--late", type=_pair, action="append", metavar="NODE:SHARE", help="it starts at that share of S/R"
     )
     changes.add_argument("--leave", type=_pair, action="append", metavar="NODE:SECONDS", help="it is killed then")
     changes.add_argument(
-        "--seed-dies", type=_from(0.001), metavar="TIMES", help="the seed is killed when it has sent that many images"
+        "--seed-dies", type=number(0.001), metavar="TIMES", help="the seed is killed when it has sent that many images"
     )
     results = parser.add_argument_group("results")
     results.add_argument("--json", type=Path, metavar="FILE", help="add each run to it, one object a line")
@@ -65,7 +66,7 @@ def changed(scenario: Scenario, args: argparse.Namespace) -> Scenario:
     if args.rate is not None:
         changes["rate_mbit"] = args.rate or None
     if args.loss is not None:
-        changes["loss_permille"] = int(args.loss)
+        changes["loss_permille"] = args.loss
     if args.late is not None:
         changes["late"] = dict(args.late)
     if args.leave is not None:
@@ -89,32 +90,11 @@ def _systems(text: str) -> list[str]:
     return names
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("at least 1")
-    return number
-
-
-def _from(least: float, most: float = inf) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text} is no number") from None
-        if not least <= value <= most or value == inf:
-            bounds = f"at least {least:g}" if most == inf else f"{least:g} to {most:g}"
-            raise argparse.ArgumentTypeError(f"{text}; {bounds} is possible")
-        return value
-
-    return number
-
-
 def _pair(text: str) -> tuple[int, float]:
-    node, _, number = text.partition(":")
+    node, _, told = text.partition(":")
     if not node.isdecimal():
         raise argparse.ArgumentTypeError(f"{text}; write a node and a number, as 8:0.5")
-    return int(node), _from(0)(number)
+    return int(node), number(0)(told)
 
 
 def _list_of(kind: Callable[[str], float]) -> Callable[[str], list[float]]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from argument import whole
 from fleetsim.crowd import MBIT, SAMPLE, Crowd, Node
 
 HEAD = (
@@ -24,13 +25,7 @@ LIMIT = 50.0  # times S/R; no fleet takes so long
 
 
 def numbers(text: str) -> list[int]:
-    return [positive(part) for part in text.split(",")]
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text} is no whole number above 0")
-    return int(text)
+    return [whole()(part) for part in text.split(",")]
 
 
 def scenarios(text: str) -> list[str]:
@@ -149,10 +144,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=numbers, default=[300], help="fleet sizes without the seed")
     parser.add_argument("--scenario", type=scenarios, default=list(SCENARIOS))
-    parser.add_argument("--pieces", type=positive, default=256)
-    parser.add_argument("--piece-kib", type=positive, default=1024)
-    parser.add_argument("--rate", type=positive, default=100, help="Mbit/s of the seed's link, and of the usual one")
-    parser.add_argument("--neighbours", type=positive, default=20)
+    parser.add_argument("--pieces", type=whole(), default=256)
+    parser.add_argument("--piece-kib", type=whole(), default=1024)
+    parser.add_argument("--rate", type=whole(), default=100, help="Mbit/s of the seed's link, and of the usual one")
+    parser.add_argument("--neighbours", type=whole(), default=20)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     print(f"| {' | '.join(HEAD)} |")

@@ -19,6 +19,8 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from argument import whole
+
 from dfedge.core.errors import DfedgeError
 from faults.disk import Disk, Unable, mounted
 from faults.pair import Broken, Pair
@@ -48,8 +50,8 @@ def main(what: str, argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog=f"scripts/faults {what}", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--size", type=int, default=64, metavar="MIB", help="of the image (64)")
+    parser.add_argument("--rounds", type=whole(), default=5)
+    parser.add_argument("--size", type=whole(), default=64, metavar="MIB", help="of the image (64)")
     parser.add_argument("--seed", type=int, default=1, help="of the random moments")
     parser.add_argument("--patient", action="store_true", help="a slow start is no failure: on a busy machine")
     args = parser.parse_args(argv)

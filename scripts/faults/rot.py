@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from argument import whole
 from fleet import Board, Fleet, until
 
 BLOCK: Final = 4096  # bytes
@@ -124,8 +125,8 @@ def run_case(folder: Path, *, running: bool, size: int, nodes: int, seed: int) -
 def main(argv: Sequence[str]) -> int:
     """Run both cases and print what came of them."""
     parser = argparse.ArgumentParser(prog="scripts/faults/rot", description="One of two seeds rots.")
-    parser.add_argument("--size", type=int, default=64, metavar="MIB")
-    parser.add_argument("--nodes", type=int, default=4, help="nodes that fetch")
+    parser.add_argument("--size", type=whole(), default=64, metavar="MIB")
+    parser.add_argument("--nodes", type=whole(), default=4, help="nodes that fetch")
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers")
     args = parser.parse_args(argv)
     print(f"injected  one bit in {SHARE:.0%} of the 4 KiB blocks of a seed's {args.size} MiB; another seed is good")

@@ -41,14 +41,16 @@ def measure(folder: Path, minutes: float, seed: int, nodes: int) -> "Found":
 
 def main(argv: Sequence[str]) -> int:
     """Run one, print the table, write it; 1 if a promise is broken."""
+    from argument import number, whole
+
     parser = argparse.ArgumentParser(prog="soak", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=30, help="of faults; the rest after it is a minute or two")
+    parser.add_argument(
+        "--minutes", type=number(0.1), default=30, help="of faults; the rest after it is a minute or two"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the random faults")
-    parser.add_argument("--nodes", type=int, default=8)
+    parser.add_argument("--nodes", type=whole(3, 32), default=8)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the table there too")
     args = parser.parse_args(argv)
-    if args.nodes < 3:
-        parser.error("--nodes: 3 is the least")
     import lab
 
     if reason := lab.available():
