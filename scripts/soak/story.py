@@ -118,7 +118,7 @@ class Soak:
         source = self._folder / "image"
         data = os.urandom(IMAGE)
         source.write_bytes(data)
-        board = self._lasting[number % len(self._lasting)]
+        board = self._publisher(number)
         done = board.run("publish", str(source), "--name", "soak", "--version", str(number), timeout=120)
         if done.returncode == 0:
             self._digests[f"soak:{number}"] = hashlib.sha256(data).hexdigest()
@@ -130,6 +130,9 @@ class Soak:
             for each in self._boards:
                 with suppress(DfedgeError, OSError):
                     ask(each, "rm", ref=old)
+
+    def _publisher(self, number: int) -> Board:
+        return self._lasting[number % len(self._lasting)]
 
     def _publish_on(self) -> None:
         while not self._over.wait(PUBLISH_EVERY):
@@ -148,7 +151,8 @@ class Soak:
             try:
                 ask(board, "get", ref=ref, timeout=30)
                 self._gets["ok"] += 1
-                if rng.random() < 0.3:  # so that there is always something to fetch
+                keeps = board is self._publisher(int(ref.rpartition(":")[2]))  # or nobody may have it any more
+                if not keeps and rng.random() < 0.3:  # so that there is always something to fetch
                     ask(board, "rm", ref=ref)
             except DfedgeError as error:
                 self._gets[error.code] += 1
