@@ -1,8 +1,11 @@
 """What the numbers on a script's command line may be: a wrong one is told with what would do, before anything runs."""
 
 from argparse import ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import inf
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def number(least: float, most: float = inf) -> Callable[[str], float]:
@@ -29,6 +32,22 @@ def whole(least: int = 1, most: float = inf) -> Callable[[str], int]:
         if not least <= int(text) <= most:
             raise ArgumentTypeError(f"{text}; {_bounds(least, most)} is possible")
         return int(text)
+
+    return read
+
+
+def list_of(kind: Callable[[str], T]) -> Callable[[str], list[T]]:
+    """Several with commas between, each of that kind."""
+    return lambda text: [kind(word) for word in text.split(",")]
+
+
+def one_of(known: Collection[str]) -> Callable[[str], str]:
+    """A name among these."""
+
+    def read(text: str) -> str:
+        if text not in known:
+            raise ArgumentTypeError(f"unknown: {text}; there are {', '.join(known)}")
+        return text
 
     return read
 

@@ -1,4 +1,7 @@
-"""Who is said to be out there, and whom to dial now. All of it is hearsay until a handshake proves it."""
+"""Who is said to be out there, and whom to dial now. All of it is hearsay until a handshake proves it.
+
+A little longer than other modules: what is remembered, what is forgotten and who is dialled share one table.
+"""
 
 import random
 from collections import OrderedDict, deque

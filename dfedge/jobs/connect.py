@@ -216,16 +216,13 @@ class Mesh:
             self._news.set()
         try:
             await self._peers.host(connection)
-        except Busy as error:
-            if self._peers.get(node) is None:
-                self._failed(address, node, error)
-            log.debug("dialled in vain reason=%s", error)
         except DfedgeError as error:
             if self._peers.get(node) is not None:  # of two dials between a pair one is always in vain
                 self._roster.proven(node, address, self._clock())
             else:
                 self._failed(address, node, error)
-            log.info("session failed host=%s port=%d reason=%s", *address, error)
+            level = logging.DEBUG if isinstance(error, Busy) else logging.INFO  # that two dial each other is usual
+            log.log(level, "session failed host=%s port=%d reason=%s", *address, error)
 
     def _failed(self, address: Address, node: NodeId | None, error: DfedgeError) -> None:
         """A node that is off or has neighbours enough does not refuse us."""

@@ -228,10 +228,12 @@ class Mender:
 
     def _gave(self, image: ImageId) -> tuple[NodeId, ...]:
         """Who has given pieces since some were lost."""
-        drive, (lost, before) = self._swarms.drive(image), self._fetched.get(image, (None, {}))
-        gave = dict.fromkeys(drive.fetched if drive is not None and drive is not lost else ())
-        if lost is not None:  # it may be over by now
-            gave |= dict.fromkeys(peer for peer, nbytes in lost.fetched.items() if nbytes > before.get(peer, 0))
+        lost, before = self._fetched.get(image, (None, {}))  # that drive may be over by now
+        gave: dict[NodeId, None] = {}
+        for drive in (lost, self._swarms.drive(image)):
+            if drive is not None:
+                had = before if drive is lost else {}
+                gave |= dict.fromkeys(peer for peer, nbytes in drive.fetched.items() if nbytes > had.get(peer, 0))
         return tuple(gave)
 
     async def _finish(self, found: Resolved, partial: PartialImage, drive: Drive) -> None:

@@ -3,12 +3,12 @@
 import argparse
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from argument import number, whole
+from argument import list_of, number, one_of, whole
 
 from bench.scenario import MIB, NAMED, Scenario
 from bench.systems import SYSTEMS
@@ -26,13 +26,15 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("scenario", choices=list(NAMED), metavar="SCENARIO", help="one of those below")
-    parser.add_argument("--systems", type=_systems, default=list(DEFAULT_SYSTEMS), help=f"of {', '.join(SYSTEMS)}")
+    parser.add_argument(
+        "--systems", type=_systems, default=list(DEFAULT_SYSTEMS), help=f"of {', '.join(SYSTEMS)}; or all"
+    )
     parser.add_argument("--rounds", type=whole(), default=5)
     changes = parser.add_argument_group("what to change of the scenario")
     changes.add_argument("--nodes", type=whole(), help="how many take it")
     changes.add_argument("--size", type=number(0.001), metavar="MIB")
     changes.add_argument("--rate", type=number(0), metavar="MBIT", help="of each link; 0: not shaped")
-    changes.add_argument("--rates", type=_list_of(number(0)), metavar="MBIT,…", help="of each taker's link")
+    changes.add_argument("--rates", type=list_of(number(0)), metavar="MBIT,…", help="of each taker's link")
     changes.add_argument("--loss", type=whole(0, 999), metavar="PERMILLE", help="of all frames at the switch")
     changes.add_argument(
         "--late", type=_pair, action="append", metavar="NODE:SHARE", help="it starts at that share of S/R"
@@ -84,10 +86,7 @@ def roomiest() -> Path:
 
 
 def _systems(text: str) -> list[str]:
-    names = list(SYSTEMS) if text == "all" else text.split(",")
-    if unknown := [name for name in names if name not in SYSTEMS]:
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(SYSTEMS)}, and all")
-    return names
+    return list(SYSTEMS) if text == "all" else list_of(one_of(SYSTEMS))(text)
 
 
 def _pair(text: str) -> tuple[int, float]:
@@ -95,10 +94,3 @@ def _pair(text: str) -> tuple[int, float]:
     if not node.isdecimal():
         raise argparse.ArgumentTypeError(f"{text}; write a node and a number, as 8:0.5")
     return int(node), number(0)(told)
-
-
-def _list_of(kind: Callable[[str], float]) -> Callable[[str], list[float]]:
-    def numbers(text: str) -> list[float]:
-        return [kind(word) for word in text.split(",")]
-
-    return numbers

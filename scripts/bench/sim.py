@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from argument import whole
+from argument import list_of, number, one_of, whole
 from fleetsim.crowd import MBIT, SAMPLE, Crowd, Node
 
 HEAD = (
@@ -22,17 +22,6 @@ HEAD = (
     "CPU s", "MiB",
 )  # fmt: skip
 LIMIT = 50.0  # times S/R; no fleet takes so long
-
-
-def numbers(text: str) -> list[int]:
-    return [whole()(part) for part in text.split(",")]
-
-
-def scenarios(text: str) -> list[str]:
-    names = text.split(",")
-    if unknown := [name for name in names if name not in SCENARIOS]:
-        raise argparse.ArgumentTypeError(f"unknown: {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
-    return names
 
 
 def clean(crowd: Crowd, nodes: int, rate: float) -> list[Node]:
@@ -142,11 +131,13 @@ def row(scenario: str, nodes: int, args: argparse.Namespace) -> tuple[str, ...]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nodes", type=numbers, default=[300], help="fleet sizes without the seed")
-    parser.add_argument("--scenario", type=scenarios, default=list(SCENARIOS))
+    parser.add_argument("--nodes", type=list_of(whole()), default=[300], help="fleet sizes without the seed")
+    parser.add_argument("--scenario", type=list_of(one_of(SCENARIOS)), default=list(SCENARIOS))
     parser.add_argument("--pieces", type=whole(), default=256)
     parser.add_argument("--piece-kib", type=whole(), default=1024)
-    parser.add_argument("--rate", type=whole(), default=100, help="Mbit/s of the seed's link, and of the usual one")
+    parser.add_argument(
+        "--rate", type=number(0.001), default=100, help="Mbit/s of the seed's link, and of the usual one"
+    )
     parser.add_argument("--neighbours", type=whole(), default=20)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
