@@ -91,9 +91,12 @@ def _require(targets: list[Target]) -> None:
     """Raises SystemExit that names the packages that are missing."""
     wanted = {target.strip: f"binutils-{target.triplet.replace('_', '-')}" for target in targets}
     wanted |= {f"{target.triplet}-gcc": f"gcc-{target.triplet}" for target in targets if target.cross}
-    missing = sorted(package for command, package in wanted.items() if shutil.which(command) is None)
+    missing = [package for command, package in wanted.items() if shutil.which(command) is None]
+    if any(target.cross for target in targets) and not cross.HEADERS.exists():  # the compiler only recommends them
+        missing.append(f"libc6-dev-{cross.ARCHITECTURE}-cross")
     if missing:
-        raise SystemExit(f"build-zipapp: missing; try: apt-get install --no-install-recommends {' '.join(missing)}")
+        names = " ".join(sorted(missing))
+        raise SystemExit(f"build-zipapp: missing; try: apt-get install --no-install-recommends {names}")
 
 
 if __name__ == "__main__":

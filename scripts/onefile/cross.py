@@ -13,6 +13,7 @@ from typing import Final
 from onefile.target import Target
 
 ARCHITECTURE: Final = "armhf"
+HEADERS: Final = Path("/usr/arm-linux-gnueabihf/include/stdlib.h")  # the C library's
 SUITES: Final = ("bookworm", "trixie")
 PACKAGES: Final = ("libpython3.11-dev/bookworm", "libpython3.13-dev/trixie", "libffi-dev/bookworm")
 KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
