@@ -2,17 +2,18 @@
 
 import base64
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from dfedge.cli.argument import add_dry_run
 from dfedge.cli.bundlefile import first_part, open_to_read, revocation_in
-from dfedge.cli.field import image_label, rows, whole, word
+from dfedge.cli.field import counted, image_label, rows, whole, word
 from dfedge.cli.output import Output
 from dfedge.cli.progress import progress_of
 from dfedge.cli.reach import any_agent, config_of
-from dfedge.core.errors import Corrupt, UsageError
+from dfedge.core.errors import Corrupt, Refused, Untrusted, UsageError
 from dfedge.core.units import size
 from dfedge.node.client import Client
 
@@ -49,6 +50,17 @@ def _reply(question: dict[str, object], first: Path) -> tuple[dict[str, object],
             raise Corrupt(f"import: the agent asked {str(question)[:80]}, which this program can't answer")
 
 
+@contextmanager
+def _of(first: Path) -> Iterator[None]:
+    """The agent never hears what the parts are called: name the bundle in what it finds wrong with one."""
+    try:
+        yield
+    except (Corrupt, Refused, Untrusted) as error:
+        if str(error).startswith(str(first)):
+            raise
+        raise type(error)(f"{first}: {error}", error.hint) from None
+
+
 def _revocation(statement: bytes, first: Path, agent: Client, args: Namespace, out: Output) -> int:
     answer = agent.call("revoke", {"revocation": base64.b64encode(statement).decode(), "dry_run": args.dry_run})
     newer = answer.get("accepted") is True
@@ -62,12 +74,13 @@ def _take_in(first: Path, agent: Client, args: Namespace, out: Output) -> int:
     out.kept = "what has been proven is kept, the same command goes on from there"
     progress = progress_of(out, "import", first.name)
     try:
-        answer = agent.call(
-            "import",
-            {"dry_run": args.dry_run},
-            on_event=progress.update,
-            on_ask=lambda question: _reply(question, first),
-        )
+        with _of(first):
+            answer = agent.call(
+                "import",
+                {"dry_run": args.dry_run},
+                on_event=progress.update,
+                on_ask=lambda question: _reply(question, first),
+            )
     finally:
         progress.close()
     images = rows(answer, "images")
@@ -91,7 +104,7 @@ def _take_in(first: Path, agent: Client, args: Namespace, out: Output) -> int:
 def _line(image: Mapping[str, object], *, dry_run: bool) -> str:
     total, done, reused = (size(whole(image, key)) for key in ("bytes_total", "bytes_done", "bytes_reused"))
     bad = len(image["bad_pieces"]) if isinstance(image.get("bad_pieces"), list) else 0  # type: ignore[arg-type]
-    said = f", {bad} bad pieces" if bad else ""
+    said = f", {counted(bad, 'bad piece')}" if bad else ""
     if dry_run:
         return f"{image_label(image)}: {total}, {size(whole(image, 'bytes_carried'))} of it in the bundle{said}"
     state = "complete" if image.get("complete") is True else "not complete"
@@ -106,6 +119,7 @@ def _serve(first: Path, agent: Client, out: Output) -> int:
         names = ", ".join(map(image_label, rows(event, "images")))
         out.note(f"serving {names} from {first} until Ctrl-C")
 
-    answer = agent.call("lend", {}, on_event=heard, on_ask=lambda question: _reply(question, first))
+    with _of(first):
+        answer = agent.call("lend", {}, on_event=heard, on_ask=lambda question: _reply(question, first))
     out.result(answer, f"{first}: gives bad bytes or is gone; it is served no more", ok=False)
     return 1
