@@ -134,12 +134,15 @@ class Bar:
         line.add_column(no_wrap=True, overflow="ellipsis")
         line.add_column(ratio=1)  # the bar takes what room there is
         rate = number(event, "rate")
-        facts = [f"{100 * done // total:3d} %", f"{size(done)} of {size(total)}", line_rate(rate)]
+        shown = line_rate(rate) if "peers" in event else f"{size(rate)}/s"  # a stick has no line
+        facts = [f"{100 * done // total:3d} %", f"{size(done)} of {size(total)}", shown]
         if "eta" in event and event["eta"] is not None:
             facts.append(about(number(event, "eta")))
         for _ in facts:
             line.add_column(no_wrap=True)
         line.add_row(self._label, ProgressBar(total=total, completed=done), *facts)
+        if "peers" not in event:
+            return line
         return Group(line, Text("  " + _peers(event), no_wrap=True, overflow="ellipsis"))
 
 
@@ -152,7 +155,11 @@ def _redraws() -> float:
 
 
 def _facts(event: Event) -> str:
-    facts = [f"rate={line_rate(number(event, 'rate')).replace(' ', '')}", f"peers={len(rows(event, 'peers'))}"]
+    rate = number(event, "rate")
+    if "peers" in event:
+        facts = [f"rate={line_rate(rate).replace(' ', '')}", f"peers={len(rows(event, 'peers'))}"]
+    else:  # from or to a stick
+        facts = [f"rate={size(rate).replace(' ', '')}/s"]
     if event.get("eta") is not None:
         facts.append(f"eta={number(event, 'eta'):.0f}s")
     if word(event, "held_back"):

@@ -31,6 +31,22 @@ def bundle_handlers(node: "Node") -> Mapping[str, Handler]:
     return {"export": verbs.export, "import": verbs.take_in, "lend": verbs.lend}
 
 
+class _Speed:
+    """How fast one image after another goes by."""
+
+    def __init__(self) -> None:
+        self._image: ImageId | None = None
+        self._began = self._told = time.monotonic()
+
+    def of(self, image: ImageId, moved: int, left: int) -> Document:
+        """`rate` in bytes/s since the image began, `eta` in seconds; `moved` and `left` are bytes."""
+        if image != self._image:
+            self._image, self._began = image, self._told
+        self._told = time.monotonic()
+        rate = moved / max(self._told - self._began, 0.001)
+        return {"rate": round(rate), "eta": round(left / rate, 1) if rate else None}
+
+
 class _Verbs:
     def __init__(self, node: "Node") -> None:
         self._node = node
@@ -43,7 +59,7 @@ class _Verbs:
         held_there = self._held_by(str(params["missing_for"]), images) if params.get("missing_for") else None
         if params.get("dry_run") is True:
             return {"images": [image_row(image) for image in images], "dry_run": True}
-        told = 0.0
+        told, speed = 0.0, _Speed()
 
         async def report(image: StoredImage, done: int) -> None:
             nonlocal told
@@ -58,6 +74,7 @@ class _Verbs:
                         "bytes_total": image.size,
                         "bytes_done": done,
                         "bytes_reused": 0,
+                        **speed.of(image.image, done, image.size - done),
                     }
                 )
 
@@ -82,8 +99,11 @@ class _Verbs:
     async def take_in(self, params: Document, call: Call) -> Document:
         node = self._node
 
+        speed = _Speed()
+
         async def report(taken: Taken) -> None:
-            await call.emit({"type": "progress", **_row(taken)})
+            pace = speed.of(taken.image, taken.held - taken.reused, taken.total - taken.held)
+            await call.emit({"type": "progress", **_row(taken), **pace})
 
         dry = params.get("dry_run") is True
         done = await node.importer().take_in(lambda number: _part(call, number), report, dry_run=dry)

@@ -55,6 +55,14 @@ def test_a_log_says_what_holds_it_back_and_no_eta_where_there_is_none() -> None:
     assert lines[-1] == 'get gateway:2.4.1 50 % rate=41Mbit/s peers=2 held_back="kiosk-07 chokes us"'
 
 
+def of_a_stick(done: int) -> dict[str, Any]:
+    return {key: value for key, value in event(done).items() if key not in {"peers", "held_back"}}
+
+
+def test_a_stick_has_no_line_and_no_peers() -> None:
+    assert log_of(of_a_stick(500))[-1] == "get gateway:2.4.1 50 % rate=4.9MiB/s eta=4s"
+
+
 def test_an_empty_image_and_odd_events_show_nothing_wrong() -> None:
     assert log_of({"type": "manifest", "bytes_total": 0}, {}, {"type": "progress", "bytes_total": "x"}) == []
 
@@ -82,6 +90,19 @@ def test_a_bar_shows_share_rate_eta_peers_and_what_holds_it_back(monkeypatch: py
     for part in ("gateway:2.4.1", "58 %", "580 B of 1000 B", "41 Mbit/s", "~4 s", "peers 2: kiosk-07 100 %"):
         assert part in text
     assert "held back by: the throttle" in text
+
+
+def test_a_bar_of_a_stick_speaks_of_no_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    bar = Bar(Output(stdout=io.StringIO(), stderr=Terminal(), environ={"TERM": "xterm"}), "gateway")
+    from rich.console import Console
+
+    bar.update(of_a_stick(580))
+    console = Console(file=io.StringIO(), width=100)
+    console.print(bar._draw())
+    bar.close()
+    assert isinstance(console.file, io.StringIO)
+    assert "4.9 MiB/s" in console.file.getvalue() and "peers" not in console.file.getvalue()
 
 
 def test_a_bar_stays_on_one_line_of_a_small_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
