@@ -13,7 +13,7 @@ from dfedge.core.image.manifest import FileEntry, Manifest, image_id
 from dfedge.core.image.name import check_name, check_no_clash, check_path, check_version
 from dfedge.core.seams import ImageId
 from dfedge.jobs.offer import offer_held
-from dfedge.store.reading import BeforeWrite
+from dfedge.store.reading import OnLoop
 from dfedge.store.store import Store
 from dfedge.transfer.peers import Peers
 from dfedge.trust.nodetrust import NodeTrust
@@ -49,14 +49,16 @@ async def publish(
     open_file: Callable[[int], Awaitable[int]],
     sign: Callable[[bytes], Awaitable[bytes]],
     *,
-    before_write: BeforeWrite,
+    before_write: OnLoop,
+    report: Callable[[int, int], Awaitable[None]],
     nodes: int,
     store: Store,
     trust: NodeTrust,
     peers: Peers,
 ) -> Published:
     """Store an image, signed by whoever `sign` asks; `open_file` gives a descriptor of file number i, which we close;
-    `before_write` is awaited with the bytes of each write: the disk has other work too.
+    `before_write` is awaited with the bytes of each write: the disk has other work too. `report` hears now and then how
+    many bytes have been read, and how many there are.
 
     Raises UsageError for names that break the rules, NoSpace, Refused (a file changed; the version exists with other
     content), Untrusted (the signer is not allowed), TimedOut. Nothing is kept then.
@@ -65,14 +67,21 @@ async def publish(
     total = sum(offered.size for offered in files)
     length = piece_size(total, max(nodes - 1, len(peers)))  # one of the fleet is the publisher
     stage = await store.stage(total, len(files))
+    read = 0
+
+    async def told(nbytes: int) -> None:
+        await report(read + nbytes, total)
+
     try:
         entries: list[FileEntry] = []
         for number, offered in enumerate(files):
             fd = await open_file(number)
             try:
-                entries.append(await stage.add(offered.path, fd, offered.mode & 0o777, length, before_write))
+                entries.append(await stage.add(offered.path, fd, offered.mode & 0o777, length, before_write, told))
             finally:
                 os.close(fd)
+            read += offered.size
+            await report(read, total)
         known = _published(store, name, version, tuple(compatible), tuple(entries))
         if known is not None:  # the very same was published before; a script may try again
             await stage.discard()

@@ -1,9 +1,8 @@
 """The verbs of bundles: the command opens each part and passes it, the agent reads or writes it."""
 
 import os
-import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from dfedge.core.errors import NotFound, Refused, UsageError
 from dfedge.core.image.bundle import MAX_PART_BYTES
@@ -16,35 +15,18 @@ from dfedge.jobs.bundle_import import Taken
 from dfedge.jobs.bundle_lend import lent
 from dfedge.node.control import Call, Handler
 from dfedge.node.controlframe import Document
+from dfedge.node.headway import Headway
 from dfedge.node.view import image_row
 from dfedge.store.catalogue import StoredImage
 
 if TYPE_CHECKING:
     from dfedge.node.wiring import Node
 
-TELL_EVERY: Final = 0.25  # seconds
-
 
 def bundle_handlers(node: "Node") -> Mapping[str, Handler]:
     """The verbs, by name."""
     verbs = _Verbs(node)
     return {"export": verbs.export, "import": verbs.take_in, "lend": verbs.lend}
-
-
-class _Speed:
-    """How fast one image after another goes by."""
-
-    def __init__(self) -> None:
-        self._image: ImageId | None = None
-        self._began = self._told = time.monotonic()
-
-    def of(self, image: ImageId, moved: int, left: int) -> Document:
-        """`rate` in bytes/s since the image began, `eta` in seconds; `moved` and `left` are bytes."""
-        if image != self._image:
-            self._image, self._began = image, self._told
-        self._told = time.monotonic()
-        rate = moved / max(self._told - self._began, 0.001)
-        return {"rate": round(rate), "eta": round(left / rate, 1) if rate else None}
 
 
 class _Verbs:
@@ -59,24 +41,11 @@ class _Verbs:
         held_there = self._held_by(str(params["missing_for"]), images) if params.get("missing_for") else None
         if params.get("dry_run") is True:
             return {"images": [image_row(image) for image in images], "dry_run": True}
-        told, speed = 0.0, _Speed()
+        headway = Headway(call)
 
         async def report(image: StoredImage, done: int) -> None:
-            nonlocal told
-            if time.monotonic() - told >= TELL_EVERY or done == image.size:
-                told = time.monotonic()
-                await call.emit(
-                    {
-                        "type": "progress",
-                        "image": full_digest(image.image),
-                        "name": image.name,
-                        "version": image.version,
-                        "bytes_total": image.size,
-                        "bytes_done": done,
-                        "bytes_reused": 0,
-                        **speed.of(image.image, done, image.size - done),
-                    }
-                )
+            more = {"image": full_digest(image.image)}
+            await headway.tell(image.name, image.version, total=image.size, done=done, more=more)
 
         async def open_part(number: int) -> int:
             fd = await _part(call, number)
@@ -97,13 +66,12 @@ class _Verbs:
         return {"parts": done.parts, "bytes": done.size, "images": [image_row(image) for image in done.images]}
 
     async def take_in(self, params: Document, call: Call) -> Document:
-        node = self._node
-
-        speed = _Speed()
+        node, headway = self._node, Headway(call)
 
         async def report(taken: Taken) -> None:
-            pace = speed.of(taken.image, taken.held - taken.reused, taken.total - taken.held)
-            await call.emit({"type": "progress", **_row(taken), **pace})
+            await headway.tell(
+                taken.name, taken.version, total=taken.total, done=taken.held, reused=taken.reused, more=_row(taken)
+            )
 
         dry = params.get("dry_run") is True
         done = await node.importer().take_in(lambda number: _part(call, number), report, dry_run=dry)

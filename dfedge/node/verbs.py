@@ -20,6 +20,7 @@ from dfedge.jobs.verify import verify
 from dfedge.node.bundleverbs import bundle_handlers
 from dfedge.node.control import Call, Handler
 from dfedge.node.controlframe import Document
+from dfedge.node.headway import Headway
 from dfedge.node.throttleview import throttle_handlers
 from dfedge.node.topview import top
 from dfedge.node.view import View, image_row
@@ -240,6 +241,11 @@ class _Verbs:
             _close(fds)
             return _bytes(answer, "signature")
 
+        headway = Headway(call)
+
+        async def report(done: int, total: int) -> None:
+            await headway.tell(name, version, total=total, done=done)
+
         nodes = params.get("nodes")
         published = await publish(
             name,
@@ -249,6 +255,7 @@ class _Verbs:
             open_file,
             sign,
             before_write=self._node.throttle.before_write,
+            report=report,
             nodes=nodes if type(nodes) is int else 0,
             store=self._node.store,
             trust=self._node.trust,

@@ -13,7 +13,7 @@ from dfedge.core.image.name import check_path
 from dfedge.store.content import Shared
 from dfedge.store.layout import has_size
 from dfedge.store.output import reflink
-from dfedge.store.reading import BeforeWrite, Reading
+from dfedge.store.reading import OnLoop, Reading
 
 MEDIA_TYPE: Final = "application/octet-stream"
 
@@ -55,11 +55,18 @@ class Stage:
         return self._folder.name
 
     async def add(
-        self, path: str, fd: int, mode: int, piece_length: int, before_write: BeforeWrite | None = None
+        self,
+        path: str,
+        fd: int,
+        mode: int,
+        piece_length: int,
+        before_write: OnLoop | None = None,
+        report: OnLoop | None = None,
     ) -> FileEntry:
         """Copy and hash an open file, in pieces of `piece_length` bytes; `path` is its place in the image.
 
         `before_write` is awaited with the bytes of each write; a file that can be cloned is not written at all.
+        `report` is awaited with the bytes of the file that were read, now and then.
 
         Raises Refused if it is no regular file or changes meanwhile, NoSpace or Corrupt where our disk fails,
         ValueError for a path or piece length that no manifest may have.
@@ -77,7 +84,9 @@ class Stage:
         self.files_to_come = max(0, self.files_to_come - 1)
         staged = self._folder / str(self._count)
         try:
-            digest, digests = await self._shared.work(self._take_in, path, fd, staged, piece_length, before_write)
+            digest, digests = await self._shared.work(
+                self._take_in, path, fd, staged, piece_length, before_write, report
+            )
             if digest in self.files or has_size(self._shared.layout.blob(digest), before.st_size):
                 await self._shared.work(staged.unlink)
             else:
@@ -89,14 +98,20 @@ class Stage:
         return FileEntry(path, before.st_size, digest, MEDIA_TYPE, mode & 0o777, runs, digests)
 
     def _take_in(
-        self, path: str, source: int, staged: Path, piece_length: int, before_write: BeforeWrite | None
+        self,
+        path: str,
+        source: int,
+        staged: Path,
+        piece_length: int,
+        before_write: OnLoop | None,
+        report: OnLoop | None,
     ) -> tuple[bytes, bytes]:
         before = _state(source)
         out = os.open(staged, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             cloned = reflink(source, out)
             copy = None if cloned else out
-            reading = Reading(out if cloned else source, before[0], piece_length, copy, before_write)
+            reading = Reading(out if cloned else source, before[0], piece_length, copy, before_write, report)
             digest, digests = reading.run()
         except EOFError:
             raise _changed(path) from None

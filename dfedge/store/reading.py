@@ -6,6 +6,7 @@ takes them all, so it is what a sparse image costs.
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError
 from itertools import chain
@@ -20,7 +21,9 @@ from dfedge.store.hole import CHUNK, data_extents, is_blank, zero_digest, zeros
 
 BUFFERS: Final = 6  # of CHUNK bytes each: one in each of three hands, and one before each
 STRETCH: Final = 16 * CHUNK  # bytes of a hole passed on at once
-BeforeWrite = Callable[[int], Coroutine[Any, Any, None]]
+REPORT_EVERY: Final = 0.25  # seconds
+OnLoop = Callable[[int], Coroutine[Any, Any, None]]
+"""Awaited with a number of bytes on the event loop, from a worker."""
 
 
 class Run(NamedTuple):
@@ -41,13 +44,23 @@ class Reading:
     """Reads `size` bytes of `source`, and writes them to `copy` if there is one; `run` it in a worker."""
 
     def __init__(
-        self, source: int, size: int, piece_length: int, copy: int | None, before_write: BeforeWrite | None = None
+        self,
+        source: int,
+        size: int,
+        piece_length: int,
+        copy: int | None,
+        before_write: OnLoop | None = None,
+        report: OnLoop | None = None,
     ) -> None:
-        """`before_write` is awaited on the event loop with the bytes of each write: the disk has other work too."""
+        """`before_write` hears the bytes of each write: the disk has other work too. `report`, four times a second,
+        how many bytes of the file have been read.
+        """
         self._source = source
         self._size = size
         self._copy = copy
         self._before_write = before_write
+        self._report = report
+        self._reported = time.monotonic()
         self._pieces = _Pieces(piece_length)
         self._whole = hashlib.sha256()
         self._free: Queue[bytearray] = Queue()
@@ -103,11 +116,13 @@ class Reading:
                 from_thread.check_cancelled()
                 yield Run(min(start - done, STRETCH), None)
                 done += min(start - done, STRETCH)
+                self._tell(done)
             while done < end:
                 from_thread.check_cancelled()
                 run = self._read_data(done, end)
                 yield run
                 done += run.length
+                self._tell(done)
         if self._copy is not None:
             os.ftruncate(self._copy, self._size)  # what ends in zeros was not written to its end
 
@@ -121,22 +136,28 @@ class Reading:
             self._free.put(buffer)
             return Run(got, None)
         if self._copy is not None:
-            self._await_turn(got)
+            _await(self._before_write, got)
             write_all(self._copy, [view[:got]], offset)
         return Run(got, buffer)
 
-    def _await_turn(self, nbytes: int) -> None:
-        if self._before_write is None:
-            return
-        try:
-            from_thread.run(self._before_write, nbytes)
-        except CancelledError:  # the thread's word for it; the caller expects its loop's
-            from_thread.check_cancelled()
-            raise
+    def _tell(self, done: int) -> None:
+        if time.monotonic() - self._reported >= REPORT_EVERY:
+            self._reported = time.monotonic()
+            _await(self._report, done)
 
     def _hash(self, run: Run) -> None:
         for part in run.parts(0, run.length):
             self._whole.update(part)
+
+
+def _await(wanted: OnLoop | None, nbytes: int) -> None:
+    if wanted is None:
+        return
+    try:
+        from_thread.run(wanted, nbytes)
+    except CancelledError:  # the thread's word for it; the caller expects its loop's
+        from_thread.check_cancelled()
+        raise
 
 
 class _Pieces:

@@ -312,3 +312,24 @@ async def test_a_publishing_that_waits_for_the_disk_can_be_cancelled(
     assert scope.cancelled_caught
     await stage.discard()
     assert not list((state / "partial").iterdir())
+
+
+async def test_who_publishes_a_large_file_hears_how_far_it_was_read_holes_and_all(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[int] = []
+
+    async def report(nbytes: int) -> None:
+        heard.append(nbytes)
+
+    monkeypatch.setattr(reading_module, "REPORT_EVERY", 0.0)
+    data = noise(2 << 20) + bytes(4 << 20) + noise(1 << 20)
+    with (tmp_path / "source").open("wb") as file:
+        file.write(data[: 2 << 20])
+        file.seek(6 << 20)
+        file.write(data[6 << 20 :])
+    stage = await store.stage(len(data))
+    with reading(tmp_path / "source") as fd:
+        await stage.add("fw.bin", fd, 0o644, PIECE, report=report)
+    assert heard == sorted(heard) and heard[0] == 1 << 20 and heard[-1] == len(data)
+    await stage.discard()
