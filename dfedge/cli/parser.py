@@ -19,13 +19,15 @@ _WITH_VALUE: Final = ("--state-dir", "--config")
 class Parser(argparse.ArgumentParser):
     """argparse that raises instead of leaving, and whose help starts with an example and fits a screen."""
 
-    def __init__(self, *, prog: str, example: str = "", add_help: bool = True) -> None:
+    def __init__(self, *, prog: str, example: str = "", add_help: bool = True, color: bool = False) -> None:
+        """`color` is what Python 3.14 hands to the parser of a command; ours print the same everywhere."""
         super().__init__(
             prog=prog,
             add_help=add_help,
             allow_abbrev=False,
             formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30, width=110),
         )
+        self.color = color
         self._negative_number_matcher = _NEGATIVE  # so that what reads -3MB/s refuses it, by its rule
         self.example = example
         _add_globals(self)

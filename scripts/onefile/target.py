@@ -50,7 +50,15 @@ TARGETS: Final[Mapping[str, Target]] = {
             ("311", "312", "313", "314"),
             "aarch64-linux-gnu",
         ),
-        Target("armv7l", ("manylinux_2_31_armv7l",), (2, 34), ("311", "313"), "arm-linux-gnueabihf", ARM, cross=True),
+        Target(
+            "armv7l",
+            ("manylinux_2_31_armv7l",),
+            (2, 34),
+            ("311", "313", "314"),
+            "arm-linux-gnueabihf",
+            ARM,
+            cross=True,
+        ),
     )
 }
 MUSL_TARGETS: Final[Mapping[str, Target]] = {

@@ -143,3 +143,10 @@ def test_status_of_a_dead_agent_needs_no_heavy_library_either(tmp_path: Path) ->
     environ = {**os.environ, "DFEDGE_STATE_DIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environ)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_python_that_hands_colour_on_to_each_command_is_served_too() -> None:
+    """As argparse of Python 3.14 does, which every command failed on."""
+    parser = Parser(prog="dfedge", color=False)
+    commands = parser.add_subparsers(parser_class=Parser)
+    assert isinstance(commands.add_parser("get", prog="dfedge get", color=False), Parser)
