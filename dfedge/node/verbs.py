@@ -24,7 +24,7 @@ from dfedge.node.headway import Headway
 from dfedge.node.throttleview import throttle_handlers
 from dfedge.node.topview import top
 from dfedge.node.view import View, image_row
-from dfedge.node.whyview import of_image
+from dfedge.node.whyview import held
 from dfedge.store.catalogue import StoredImage
 from dfedge.store.eviction import total
 
@@ -185,8 +185,8 @@ class _Verbs:
                 limited.callback(down.limit_image, progress.image, None)
                 down.limit_image(progress.image, most)
             drive = self._node.swarms.drive(progress.image)
-            held = of_image(self._node, drive) if drive is not None else []
-            why = held[0].reason if held else progress.held_back
+            holds = held(self._node, drive) if drive is not None and not drive.swarm.complete else []
+            why = holds[0].reason if holds else progress.held_back
             await call.emit(_progress("progress" if told else "manifest", progress, why))
             told = True
 

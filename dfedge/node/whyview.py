@@ -32,9 +32,8 @@ def moving(node: "Node", way: str) -> float:
 
 def reasons(node: "Node", view: "View", drive: Drive) -> list[Document]:
     """What holds the image back: what was asked for with it, then this host's reasons, the pieces' and the peers'."""
-    way = way_of(drive)
-    held = [*of_image(node, drive), *_held(node, way)] if moves(drive) else []
-    found = [_reason(node, hold, line_of(node.throttle.budget, way)) for hold in held]
+    line = line_of(node.throttle.budget, way_of(drive))
+    found = [_reason(node, hold, line) for hold in held(node, drive)]
     found += [
         {"reason": view.named(reason), "share": round(share, 4), "kind": "pieces"}
         for reason, share in drive.swarm.held_back(time.monotonic())
@@ -64,8 +63,12 @@ def why(node: "Node", view: "View", drive: Drive) -> Document:
     }
 
 
-def of_image(node: "Node", drive: Drive) -> list[Hold]:
-    """What was asked for with the image and holds its download back."""
+def held(node: "Node", drive: Drive) -> list[Hold]:
+    """What was asked for with the image, and what of this host, holds it back; what costs most first."""
+    return [*_of_image(node, drive), *_held(node, way_of(drive))] if moves(drive) else []
+
+
+def _of_image(node: "Node", drive: Drive) -> list[Hold]:
     if drive.swarm.complete:
         return []
     bucket, line = node.throttle.limiter.down.images.get(drive.image), line_of(node.throttle.budget, "down")

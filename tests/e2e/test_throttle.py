@@ -69,7 +69,10 @@ def test_a_cap_is_what_why_blames_and_top_shows_it_while_it_holds(pair: tuple[Bo
         assert "limit cap of 1.0 Mbit/s down (throttle.max_down)" in shown and "image:1  fetching" in shown
     finally:
         fetch.kill()
-        fetch.communicate()
+        told, _ = fetch.communicate()
+    assert (
+        '"held_back":"the throttle: cap of 1.0 Mbit/s down"' in told
+    )  # not that the seed spreads pieces, true as it is
 
 
 def test_a_cap_in_the_file_holds_a_second_after_sighup_and_a_wrong_one_changes_nothing(
