@@ -39,9 +39,11 @@ log = logging.getLogger("dfedge.transfer")
 
 
 class Court(Protocol):
-    """Who judges a peer that sent a bad piece."""
+    """Who judges a peer by the pieces that it sent."""
 
     def spoiled(self, image: ImageId, piece: int, member: Member) -> None: ...
+
+    def proven(self, peer: NodeId) -> None: ...
 
 
 class Drive:
@@ -337,6 +339,7 @@ class Drive:
             self.wasted += length
         else:
             self.fetched[peer] = self.fetched.get(peer, 0) + length
+            self._court.proven(peer)
         is_first_hand = self.swarm.is_complete(peer)  # then nobody else can pass it on yet
         for twin in self.store.twins(piece):
             for action in self.swarm.decide(e.Proven(twin, peer), self._clock()):

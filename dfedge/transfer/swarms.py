@@ -344,6 +344,9 @@ class Swarms:
             left = verdict.until - self._clock()
             self._peers.ban(connection.id, f"{verdict.reason}; banned for {left:,.0f} s")
 
+    def proven(self, peer: NodeId) -> None:
+        self._blame.proven(peer)
+
 
 def _check_pieces(numbers: tuple[int, ...], count: int) -> None:
     if any(number >= count for number in numbers):

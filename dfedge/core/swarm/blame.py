@@ -1,5 +1,6 @@
 """Who sent bytes that do not match, or what no node says: three of either within ten minutes ban an id, each time for
-longer. Slowness, silence and lost connections are no faults here: the path may be to blame.
+longer. Slowness, silence and lost connections are no faults here: the path may be to blame. Good pieces make up for a
+bad one: a card that dies is no liar.
 """
 
 from collections import OrderedDict
@@ -11,6 +12,7 @@ from dfedge.core.seams import ImageId, NodeId
 
 STRIKES: Final = 3  # one is a bad disk or bad memory on the way, three are a habit
 WITHIN_S: Final = 600.0
+WORKED_OFF: Final = 32  # good pieces that make up for a bad one: who gives so many costs us 3 %
 FIRST_BAN_S: Final = 3600.0
 LONGEST_BAN_S: Final = 7 * 86400.0
 MAX_IDS: Final = 4096  # as many as the roster holds
@@ -48,6 +50,7 @@ class Standing:
 @dataclass(slots=True)
 class _Sheet:
     spoilt: dict[tuple[ImageId, int], float] = field(default_factory=dict)
+    good: int = 0  # pieces that matched since the last that did not, or that one was worked off
     mistakes: list[float] = field(default_factory=list)
     complaints: list[float] = field(default_factory=list)
     bans: int = 0
@@ -65,9 +68,20 @@ class Blame:
         sheet = self._sheet(node, now)
         sheet.spoilt = {key: at for key, at in sheet.spoilt.items() if now - at <= WITHIN_S}
         sheet.spoilt[image, piece] = now
+        sheet.good = 0
         strikes = len(sheet.spoilt)
         reason = f"{strikes} different pieces in {WITHIN_S / 60:.0f} min did not match their digests"
         return self._judge(sheet, strikes, reason, now)
+
+    def proven(self, node: NodeId) -> None:
+        """Note a piece that was asked for, came and matched."""
+        sheet = self._sheets.get(node)
+        if sheet is None or not sheet.spoilt:
+            return
+        sheet.good += 1
+        if sheet.good >= WORKED_OFF:
+            sheet.good = 0
+            del sheet.spoilt[next(iter(sheet.spoilt))]
 
     def mistaken(self, node: NodeId, what: str, now: float) -> Verdict:
         """Note that a session ended because the node said `what` no node says, and judge."""

@@ -27,6 +27,8 @@ PEER = NodeId("ab" * 32)
 class Court:
     def spoiled(self, image: ImageId, piece: int, member: Member) -> None: ...
 
+    def proven(self, peer: NodeId) -> None: ...
+
 
 class Connection:
     """Keeps what it is told."""

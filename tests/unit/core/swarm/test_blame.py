@@ -1,7 +1,7 @@
 """Who sends bytes that do not match is shut out, for longer each time; who did so once is not."""
 
 from dfedge.core.seams import ImageId, NodeId
-from dfedge.core.swarm.blame import FIRST_BAN_S, LONGEST_BAN_S, MAX_COMPLAINTS, MAX_IDS, WITHIN_S, Blame
+from dfedge.core.swarm.blame import FIRST_BAN_S, LONGEST_BAN_S, MAX_COMPLAINTS, MAX_IDS, WITHIN_S, WORKED_OFF, Blame
 
 NODE = NodeId("n")
 IMAGE = ImageId(bytes(32))
@@ -37,6 +37,31 @@ def test_old_strikes_are_forgotten() -> None:
     blame = Blame()
     for step in range(10):
         assert not blame.spoiled(NODE, IMAGE, step, step * (WITHIN_S / 1.9)).banned
+
+
+def gives(blame: Blame, good: int) -> None:
+    for _ in range(good):
+        blame.proven(NODE)
+
+
+def test_a_card_that_rots_again_and_again_and_gives_far_more_good_than_bad_is_not_shut_out() -> None:
+    blame = Blame()
+    for step in range(20):
+        assert not blame.spoiled(NODE, IMAGE, step, float(step)).banned
+        gives(blame, WORKED_OFF)
+
+
+def test_who_mixes_bad_pieces_among_good_ones_is_shut_out_all_the_same() -> None:
+    blame = Blame()
+    gives(blame, 1000)  # what came before the first bad one makes up for nothing
+    verdicts = []
+    for step in range(3):
+        verdicts.append(blame.spoiled(NODE, IMAGE, step, float(step)).banned)
+        gives(blame, WORKED_OFF - 1)
+    assert verdicts == [False, False, True]
+    assert blame.ban(NODE, 3.0) is not None
+    gives(blame, 10 * WORKED_OFF)
+    assert blame.ban(NODE, 3.0) is not None  # nor does it end a ban
 
 
 def test_each_ban_is_twice_as_long_up_to_a_week() -> None:
