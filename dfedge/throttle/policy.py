@@ -80,7 +80,7 @@ class Policy:
     battery_pauses: bool = False  # where it is low nothing may move, instead of little
     lan_prefixes: tuple[str, ...] = ()  # networks that count as LAN though a router lies between, "10.0.0.0/8"
     cpu: float = 0.80  # share of all cores in others' hands from which on we keep to `own_cpu`
-    own_cpu: float = 0.05  # share of all cores that we may take then
+    own_cpu: float = 0.02  # share of all cores that we may take then
     memory: float = 0.05  # share of the memory below which we hold back
     celsius: float = 80.0
     battery: float = 0.20  # charge below which, discharging, we hold back
