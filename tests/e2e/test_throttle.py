@@ -70,9 +70,8 @@ def test_a_cap_is_what_why_blames_and_top_shows_it_while_it_holds(pair: tuple[Bo
     finally:
         fetch.kill()
         told, _ = fetch.communicate()
-    assert (
-        '"held_back":"the throttle: cap of 1.0 Mbit/s down"' in told
-    )  # not that the seed spreads pieces, true as it is
+    # Not that the seed spreads its pieces, true as it is.
+    assert '"held_back":"the throttle: cap of 1.0 Mbit/s down"' in told
 
 
 def test_a_cap_in_the_file_holds_a_second_after_sighup_and_a_wrong_one_changes_nothing(

@@ -74,48 +74,34 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_bar_shows_share_rate_eta_peers_and_what_holds_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "140")
-    monkeypatch.setenv("TERM", "xterm")
-    stderr = Terminal()
-    bar = Bar(Output(stdout=io.StringIO(), stderr=stderr, environ={"TERM": "xterm"}), "gateway")
+def bar_of(shown: dict[str, Any], width: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What a terminal of that many columns shows of an event."""
     from rich.console import Console
 
-    bar.update(event(580, held_back="the throttle"))
-    console = Console(file=io.StringIO(), width=140)
-    console.print(bar._draw())
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    bar = Bar(Output(stdout=io.StringIO(), stderr=Terminal(), environ={"TERM": "xterm"}), "gateway")
+    bar.update(shown)
+    file = io.StringIO()
+    Console(file=file, width=width).print(bar._draw())
     bar.close()
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
+    return file.getvalue()
+
+
+def test_a_bar_shows_share_rate_eta_peers_and_what_holds_it_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = bar_of(event(580, held_back="the throttle"), 140, monkeypatch)
     for part in ("gateway:2.4.1", "58 %", "580 B of 1000 B", "41 Mbit/s", "~4 s", "peers 2: kiosk-07 100 %"):
         assert part in text
     assert "held back by: the throttle" in text
 
 
 def test_a_bar_of_a_stick_speaks_of_no_peers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    bar = Bar(Output(stdout=io.StringIO(), stderr=Terminal(), environ={"TERM": "xterm"}), "gateway")
-    from rich.console import Console
-
-    bar.update(of_a_stick(580))
-    console = Console(file=io.StringIO(), width=100)
-    console.print(bar._draw())
-    bar.close()
-    assert isinstance(console.file, io.StringIO)
-    assert "4.9 MiB/s" in console.file.getvalue() and "peers" not in console.file.getvalue()
+    text = bar_of(of_a_stick(580), 100, monkeypatch)
+    assert "4.9 MiB/s" in text and "peers" not in text
 
 
 def test_a_bar_stays_on_one_line_of_a_small_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TERM", "xterm")
-    bar = Bar(Output(stdout=io.StringIO(), stderr=Terminal(), environ={"TERM": "xterm"}), "gateway")
-    from rich.console import Console
-
-    bar.update(event(580))
-    console = Console(file=io.StringIO(), width=80)
-    console.print(bar._draw())
-    bar.close()
-    assert isinstance(console.file, io.StringIO)
-    assert len(console.file.getvalue().splitlines()) == 2
+    assert len(bar_of(event(580), 80, monkeypatch).splitlines()) == 2
 
 
 def test_each_place_gets_its_kind() -> None:
