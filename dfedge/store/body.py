@@ -5,7 +5,6 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from mmap import PAGESIZE
-from threading import Lock
 from typing import Final, TypeVar
 
 from anyio import from_thread
@@ -13,6 +12,7 @@ from anyio import from_thread
 from dfedge.core.seams import Bytes
 from dfedge.store.early import EarlyWriting
 from dfedge.store.hole import CHUNK, data_from, zero_digest, zeros
+from dfedge.store.prefix import Prefix
 
 MOST_VECTORS: Final = 512  # blocks in one write; the kernel takes 1,024
 
@@ -28,9 +28,6 @@ class Body:
         "early",
         "label",
         "prefix",
-        "prefix_bytes",
-        "prefix_lock",
-        "prefix_pieces",
         "size",
         "suspect",
         "whole",
@@ -44,38 +41,12 @@ class Body:
         self.copies: list[range] = []  # the pieces of each file that has these bytes
         self.whole = False  # it is a blob
         self.suspect = False  # an fsync of it failed: what the cache shows may not be what the disk has
-        self.prefix_lock = Lock()
-        self.restart_prefix()
-
-    def restart_prefix(self) -> None:
-        """Forget the running hash of the file's beginning."""
-        with self.prefix_lock:
-            self.prefix = hashlib.sha256()
-            self.prefix_bytes = 0
-            self.prefix_pieces = 0  # how many pieces of the first copy that is
-
-    def extend_prefix(self, pieces: Iterator[tuple[int, Sequence[Bytes]]]) -> None:
-        """Hash proven pieces of the first copy, given as (piece, its bytes), while they continue the beginning."""
-        if not self.prefix_lock.acquire(blocking=False):
-            return  # another worker is at it; what it leaves is read at the end
-        try:
-            for piece, blocks in pieces:
-                if self.prefix_pieces >= len(self.copies[0]) or piece != self.copies[0][self.prefix_pieces]:
-                    return
-                for block in blocks:
-                    self.prefix.update(block)
-                    self.prefix_bytes += len(block)
-                self.prefix_pieces += 1
-        finally:
-            self.prefix_lock.release()
+        self.prefix = Prefix()
 
     def matches(self, fd: int) -> bool:
         """Hash what of the file was not hashed while it arrived, and compare. Runs in a worker."""
-        with self.prefix_lock:
-            for chunk in while_wanted(chunks(fd, self.prefix_bytes, self.size - self.prefix_bytes)):
-                self.prefix.update(chunk)
-                self.prefix_bytes += len(chunk)
-            return self.prefix_bytes == self.size == os.fstat(fd).st_size and self.prefix.digest() == self.digest
+        digest = self.prefix.digest(lambda offset: while_wanted(chunks(fd, offset, self.size - offset)))
+        return self.prefix.nbytes == self.size == os.fstat(fd).st_size and digest == self.digest
 
     def pieces(self) -> Iterator[int]:
         """The pieces of all its copies."""

@@ -11,6 +11,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,6 @@ from dfedge.store.hole import blank_pieces, data_extents, filled_spans, is_blank
 from dfedge.store.layout import make_own_folder, sync_folder
 
 WINDOW: Final = 8 * 1024 * 1024  # bytes written between two syncs; a power cut may lose two of them
-CATCH_UP: Final = 2  # pieces hashed again with each new one, so that little is left to hash at the end
 WINDOW_S: Final = 5.0  # seconds a written piece waits for its sync at most
 
 
@@ -179,22 +179,18 @@ class PartialImage(HeldImage):
             body = content.body(there)
             with content.shared.files.borrow(content.partial_file(body), os.O_RDWR) as fd:
                 write_all(fd, blocks, there.offset)
-                body.extend_prefix(self._continuation(twin, blocks, body, fd))
+                if twin in body.copies[0]:
+                    body.prefix.extend(twin - body.copies[0].start, blocks, partial(self._written, body, fd))
                 body.early.wrote(fd, there.offset, there.length)
         return True
 
-    def _continuation(
-        self, piece: int, blocks: Sequence[Bytes], body: Body, fd: int
-    ) -> Iterator[tuple[int, Sequence[Bytes]]]:
-        """What follows the hashed beginning: this piece, or a few that came earlier and are in the page cache still."""
-        for later in body.copies[0][body.prefix_pieces :][: 1 + CATCH_UP]:
-            if later == piece:
-                yield later, blocks
-            elif later in self._content.holds:
-                where = self._content.manifest.piece(later)
-                yield later, list(chunks(fd, where.offset, where.length))
-            else:
-                return
+    def _written(self, body: Body, fd: int, number: int) -> Sequence[Bytes] | None:
+        """A piece of a file as it is in the page cache still; none where it is not held."""
+        pieces = body.copies[0]
+        if number >= len(pieces) or pieces[number] not in self._content.holds:
+            return None
+        where = self._content.manifest.piece(pieces[number])
+        return list(chunks(fd, where.offset, where.length))
 
     async def _count(self, pieces: Sequence[int]) -> None:
         content = self._content
@@ -288,7 +284,7 @@ class PartialImage(HeldImage):
     async def _distrust(self, body: Body, pieces: list[int], error: OSError) -> None:
         """After a failed fsync the cache calls lost pages clean: believe only what the disk gives back."""
         content = self._content
-        await content.shared.work(body.restart_prefix)
+        await content.shared.work(body.prefix.restart)
         content.shared.fault(content.place(body), "can't be synced", error)
         for piece in await content.shared.work(self._unreadable, body, pieces):
             content.lose(content.sharing(piece))
@@ -325,7 +321,7 @@ class PartialImage(HeldImage):
     def _matches(self, body: Body) -> bool:
         with self._content.borrow(body) as fd:
             if body.suspect:
-                body.restart_prefix()
+                body.prefix.restart()
                 forget_cache(fd)
             try:
                 return body.matches(fd)
@@ -337,7 +333,7 @@ class PartialImage(HeldImage):
     async def _explain(self, body: Body) -> None:
         """Find out who is to blame for a file that is not what the manifest says, and raise it."""
         content = self._content
-        await content.shared.work(body.restart_prefix)
+        await content.shared.work(body.prefix.restart)
         rotten = await content.shared.work(self._unreadable, body, list(body.pieces()))
         if rotten:
             await self.spoil(rotten)

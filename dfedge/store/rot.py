@@ -35,7 +35,7 @@ async def spoil(content: Content, pieces: Collection[int]) -> None:
     shares: dict[Body, list[_Share]] = {}
     async with content.moving:
         for body, lost in rotten.items():
-            await content.shared.work(body.restart_prefix)  # not here: a worker may be hashing it
+            await content.shared.work(body.prefix.restart)  # not here: a worker may be hashing it
             if body.whole:
                 if await content.shared.work(_is_sound, content, body):
                     continue  # it is what its name says, so the manifest contradicts itself
@@ -107,7 +107,7 @@ async def _spread(share: _Share, bad: list[tuple[int, int]]) -> None:
     content, body = share.content, share.body
     lost = _lose(content, body, bad)
     async with content.moving:
-        await content.shared.work(body.restart_prefix)
+        await content.shared.work(body.prefix.restart)
         if content.folder.exists():
             await content.shared.work(content.journal.rewrite, list(content.durable))
     lost = lost or sum(piece not in content.holds for piece in body.pieces())  # all of it, where it has no name for it
@@ -144,7 +144,7 @@ def _is_sound(content: Content, body: Body) -> bool:
             return False
         raise
     finally:
-        body.restart_prefix()
+        body.prefix.restart()
 
 
 def _demote(content: Content, body: Body, others: list[_Share]) -> list[_Share] | None:
