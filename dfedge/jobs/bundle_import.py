@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream
 
 from dfedge.core.errors import NoSpace, Untrusted
 from dfedge.core.image.bundle import Kind, split_manifest
@@ -22,10 +21,8 @@ from dfedge.transfer.peers import Peers
 from dfedge.transfer.swarms import Swarms
 from dfedge.trust.nodetrust import NodeTrust
 
-PROVERS: Final = 3  # pieces being hashed and written at once
-WAITING: Final = 1  # pieces read ahead
+PROVERS: Final = 2  # pieces being read, hashed and written at once
 MOST_BAD: Final = 256  # bad pieces remembered for the report
-REPORT_EVERY: Final = 0.25  # seconds
 
 
 @dataclass(slots=True)
@@ -67,7 +64,9 @@ class Importer:
         clock: Clock,
         before_write: Callable[[int], Awaitable[None]],
     ) -> None:
-        """`before_write` is awaited with the bytes of each piece: the disk has other work too."""
+        """`before_write` is awaited before each piece, and with its bytes when they are known: the disk has other work
+        too.
+        """
         self._store = store
         self._trust = trust
         self._peers = peers
@@ -78,7 +77,7 @@ class Importer:
     async def take_in(
         self, open_part: OpenPart, report: Callable[[Taken], Awaitable[None]], *, dry_run: bool = False
     ) -> Imported:
-        """Take a bundle in, up to where it is cut; `report` hears how each image goes, four times a second.
+        """Take a bundle in, up to where it is cut; `report` hears how each image goes, piece by piece.
 
         What was here already is passed over unread. With `dry_run` manifests are verified and nothing is written.
         Raises Untrusted (another fleet's, a signature that does not hold), Corrupt, Refused, NoSpace; what was proven
@@ -166,26 +165,32 @@ class Importer:
         taken: Taken,
         report: Callable[[Taken], Awaitable[None]],
     ) -> Record | None:
-        send, receive = anyio.create_memory_object_stream[Record](WAITING)
-        told = self._clock()
-        async with anyio.create_task_group() as tasks, receive, send:
-            for _ in range(PROVERS):
-                tasks.start_soon(_prove, partial, receive.clone(), taken)
-            while (record := await source.next(wanted)) is not None and record.kind is Kind.PIECE:
-                await self._before_write(len(record.payload))
-                await send.send(record)
-                if self._clock() - told >= REPORT_EVERY:
-                    told, taken.held = self._clock(), partial.held_bytes
-                    await report(taken)
-            send.close()
+        """Put an image's pieces, in whatever parts they lie; returns the record after them."""
+
+        async def put_pieces(first: Record | None = None) -> None:
+            given = [(first.piece, first.payload)] if first is not None else []
+
+            def read() -> tuple[int, bytes] | None:
+                return given.pop() if given else source.read_piece(wanted)
+
+            while True:
+                await self._before_write(0)
+                put = await partial.put_next(read)
+                if put is None:
+                    return
+                piece, length, outcome = put
+                await self._before_write(length)
+                if outcome is Outcome.MISMATCH:
+                    _note_bad(taken, piece)
+                taken.held = partial.held_bytes
+                await report(taken)
+
+        while (record := await source.next(wanted)) is not None and record.kind is Kind.PIECE:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(put_pieces, record)
+                for _ in range(PROVERS - 1):
+                    tasks.start_soon(put_pieces)
         return record
-
-
-async def _prove(partial: PartialImage, pieces: MemoryObjectReceiveStream[Record], taken: Taken) -> None:
-    with pieces:
-        async for record in pieces:
-            if await partial.put(record.piece, [record.payload]) is Outcome.MISMATCH:
-                _note_bad(taken, record.piece)
 
 
 class _Wanted:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Awaitable, Callable
+from threading import Lock
 
 from anyio import to_thread
 
@@ -24,6 +25,27 @@ class Source:
         self._number = 0
         self._bundle = b""
         self._kept: list[PartReader] = []
+        self._turn = Lock()
+        self._found: Record | Exception | None = None  # after the pieces that `read_piece` gave
+
+    def read_piece(self, wants: Callable[[Place], bool]) -> tuple[int, bytes] | None:
+        """Number and bytes of the next piece that somebody `wants`, read in the calling thread; threads take turns.
+
+        None where something else comes: another record, the end of the part, bytes that can't be read. `next` has it.
+        """
+        assert self.part is not None
+        with self._turn:
+            if self._found is not None:
+                return None
+            try:
+                record = self.part.next(wants)
+            except (EOFError, ValueError, OSError) as error:
+                self._found = error
+                return None
+            if record.kind is not Kind.PIECE:
+                self._found = record
+                return None
+        return record.piece, record.payload
 
     async def next(self, wants: Callable[[Place], bool]) -> Record | None:
         """The next record that is no piece nobody `wants`; none at the end.
@@ -35,7 +57,7 @@ class Source:
                 return None
             assert self.part is not None
             try:
-                record = await to_thread.run_sync(self.part.next, wants)
+                record = await self._record(self.part, wants)
             except EOFError:
                 return self._cut(f"part {self._number} ends in the middle")
             except ValueError as error:
@@ -48,6 +70,12 @@ class Source:
                 return record
             self._kept.append(self.part)
             self.part = None
+
+    async def _record(self, part: PartReader, wants: Callable[[Place], bool]) -> Record:
+        found, self._found = self._found, None
+        if isinstance(found, Exception):
+            raise found
+        return found if found is not None else await to_thread.run_sync(part.next, wants)
 
     async def _begin_part(self) -> bool:
         self._number += 1

@@ -10,12 +10,14 @@ A little longer than other modules, so that the whole order can be read in one p
 import errno
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import anyio
+from anyio import to_thread
 
 from dfedge.core.errors import Corrupt, NoSpace
 from dfedge.core.image.manifest import FileEntry
@@ -31,6 +33,19 @@ from dfedge.store.layout import make_own_folder, sync_folder
 
 WINDOW: Final = 8 * 1024 * 1024  # bytes written between two syncs; a power cut may lose two of them
 WINDOW_S: Final = 5.0  # seconds a written piece waits for its sync at most
+
+
+ReadPiece = Callable[[], tuple[int, Bytes] | None]
+"""Reads the next piece, in a worker: its number and bytes, none at the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Put:
+    """A piece that was proven, and written to all its `twins` if it `matches`; not yet counted."""
+
+    piece: int
+    twins: Sequence[int]
+    matches: bool
 
 
 class SyncFailed(OSError):
@@ -149,17 +164,56 @@ class PartialImage(HeldImage):
             await self.spoil(())
         if body.whole:
             raise Corrupt(f"{content}: {body.label!r} is whole here, but piece {piece} of its manifest is not in it")
-        twins = [twin for twin in content.twins(piece) if not content.settled(twin)]
+        twins = self._lacking(piece)
         try:
-            if not await content.shared.piecework(self._prove_and_write, piece, twins, blocks):
-                return Outcome.MISMATCH
+            matches = await content.shared.piecework(self._prove_and_write, piece, twins, blocks)
         except OSError as error:
             raise content.shared.fault(content.place(body), f"piece {piece} can't be written", error) from error
-        if piece in content.holds:
+        return await self._count_piece(_Put(piece, twins, matches))
+
+    @told("can't be written")
+    async def put_next(self, read: ReadPiece) -> tuple[int, int, Outcome] | None:
+        """Put the piece that `read` gives; returns its number, its length and its outcome, or none where there is none.
+
+        It is read in the thread that proves and writes it, which may wait for another disk. Raises as `put` does.
+        """
+        if self.stopped:
+            raise NoSpace(self.stopped, hint="dfedge gc --dry-run")
+        found = await to_thread.run_sync(self._read_and_put, read)
+        if found is None:
+            return None
+        piece, data, put = found
+        outcome = await self._count_piece(put) if put is not None else await self.put(piece, [data])
+        return piece, len(data), outcome
+
+    def _read_and_put(self, read: ReadPiece) -> tuple[int, Bytes, _Put | None] | None:
+        """The last is none where `put` has to look at it: its file is whole, or the disk failed."""
+        found = read()
+        if found is None:
+            return None
+        content, (piece, data) = self._content, found
+        if content.body(content.where(piece)).whole:
+            return piece, data, None
+        twins = self._lacking(piece)
+        try:
+            matches = content.shared.workers.in_turn(self._prove_and_write, piece, twins, [data])
+        except OSError:
+            return piece, data, None
+        return piece, data, _Put(piece, twins, matches)
+
+    def _lacking(self, piece: int) -> list[int]:
+        """The places that a piece is to be written to."""
+        return [twin for twin in self._content.twins(piece) if not self._content.settled(twin)]
+
+    async def _count_piece(self, put: _Put) -> Outcome:
+        content = self._content
+        if not put.matches:
+            return Outcome.MISMATCH
+        if put.piece in content.holds:
             return Outcome.DUPLICATE
-        content.hold(twins)
-        content.proved.add(piece)
-        await self._count(twins)
+        content.hold(put.twins)
+        content.proved.add(put.piece)
+        await self._count(put.twins)
         return Outcome.STORED
 
     def _prove_and_write(self, piece: int, twins: Sequence[int], blocks: Sequence[Bytes]) -> bool:

@@ -21,7 +21,7 @@ from dfedge.store.hole import CHUNK, data_extents, is_blank, zero_digest, zeros
 
 BUFFERS: Final = 6  # of CHUNK bytes each: one in each of three hands, and one before each
 STRETCH: Final = 16 * CHUNK  # bytes of a hole passed on at once
-REPORT_EVERY: Final = 0.25  # seconds
+REPORT_EVERY: Final = 0.1  # seconds; a turn of the event loop each, and whoever tells a user waits longer
 OnLoop = Callable[[int], Coroutine[Any, Any, None]]
 """Awaited with a number of bytes on the event loop, from a worker."""
 
@@ -52,7 +52,7 @@ class Reading:
         before_write: OnLoop | None = None,
         report: OnLoop | None = None,
     ) -> None:
-        """`before_write` hears the bytes of each write: the disk has other work too. `report`, four times a second,
+        """`before_write` hears the bytes of each write: the disk has other work too. `report`, ten times a second,
         how many bytes of the file have been read.
         """
         self._source = source

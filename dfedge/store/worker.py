@@ -53,6 +53,13 @@ class Workers:
             raise one.error
         return result[0]
 
+    def in_turn(self, job: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run a short job in the calling thread, and only while no other works where they take turns."""
+        if self.at_once > 1:
+            return job(*args)
+        with self._turn:
+            return job(*args)
+
     def _start(self) -> None:
         for number in range(self._count):
             thread = Thread(target=self._run, name=f"store {number}", daemon=True)
@@ -63,11 +70,7 @@ class Workers:
         self._prepare()
         while (job := self._jobs.get()) is not None:
             try:
-                if self.at_once == 1:
-                    with self._turn:
-                        job.call()
-                else:
-                    job.call()
+                self.in_turn(job.call)
             except BaseException as error:
                 job.error = error
             with suppress(RuntimeError):  # the loop was closed over it

@@ -142,6 +142,38 @@ async def test_pieces_put_at_once_all_arrive_and_each_once(store: Store) -> None
     await partial.finish()
 
 
+async def test_pieces_read_where_they_are_proven_all_arrive_and_a_bad_one_does_not(store: Store) -> None:
+    fw = firmware({"fw.bin": noise(40 * PIECE)})
+    partial = await fw.begin(store)
+    given = [(piece, b"".join(fw.blocks(piece))) for piece in range(40)]
+    given.insert(20, (20, noise(PIECE, seed=9)))
+    outcomes: list[tuple[int, int, Outcome]] = []
+
+    async def put() -> None:
+        while (done := await partial.put_next(lambda: given.pop(0) if given else None)) is not None:
+            outcomes.append(done)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(put)
+    assert (20, PIECE, Outcome.MISMATCH) in outcomes
+    assert sorted(piece for piece, _, outcome in outcomes if outcome is Outcome.STORED) == list(range(40))
+    await partial.finish()
+
+
+async def test_a_full_disk_is_named_by_whoever_reads_and_writes_in_one_go(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fw = firmware()
+    partial = await fw.begin(store)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", _failing(errno.ENOSPC))
+        with pytest.raises(NoSpace, match="piece 1 can't be written: no space left on device"):
+            await partial.put_next(lambda: (1, b"".join(fw.blocks(1))))
+    assert not partial.holds and store.degraded
+    assert await partial.put_next(lambda: (1, b"".join(fw.blocks(1)))) == (1, PIECE, Outcome.STORED)
+
+
 async def test_a_cancelled_put_leaves_a_whole_piece_or_none(store: Store) -> None:
     fw = firmware()
     partial = await fw.begin(store)
