@@ -101,6 +101,9 @@ def put(folder: Path, source: Path, expected: str = "") -> Version:
                 final.rename(folder / f"{_NEW}{os.getpid()}-rotten")
             new.rename(final)
             guard.sync_folder(folder)
+    except OSError as error:
+        error.filename = error.filename or str(folder)  # a write does not say where
+        raise
     finally:
         for path in folder.glob(f"{_NEW}{os.getpid()}*"):
             _remove(path)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
-from dfedge.core.errors import Corrupt, Refused
+from dfedge.core.errors import Corrupt, NoSpace, Refused
 from dfedge.jobs import farend
 from dfedge.jobs.destination import Destination
 from dfedge.jobs.payload import Payload
@@ -158,7 +158,8 @@ class Board:
             why = answer.get("error") if isinstance(answer.get("error"), str) else first_line(ran.err)
             hint = answer.get("hint")
             told = self.hint(printable(hint)) if isinstance(hint, str) and hint else ""
-            raise Refused(f"{self.where}: dfedge {what} there: {why}"[:600], told)
+            full = answer.get("code") == NoSpace.code
+            raise (NoSpace if full else Refused)(f"{self.where}: dfedge {what} there: {why}"[:600], told)
         if not answer and lines:
             raise Corrupt(f"{self.where}: dfedge {what} there answers with what is no JSON: {lines[-1][:80]}")
         return answer
@@ -168,6 +169,8 @@ class Board:
         program = inspect.getsource(farend).encode()
         start = f"import sys; exec(sys.stdin.buffer.read({len(program)}))"
         ran = await self._run(shlex.join(["python3", "-I", "-c", start, *words]), timeout, program + data)
+        if ran.code == farend.NO_SPACE and check:
+            raise NoSpace(f"{self.where}: {first_line(ran.err)}", self.hint("df -h"))
         if ran.code and check:
             raise Refused(f"{self.where}: {first_line(ran.err)}")
         return ran

@@ -4,8 +4,10 @@ So it imports the standard library alone. What it says on stdout is for the oper
 """
 
 import base64
+import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -16,6 +18,7 @@ from typing import Any, BinaryIO, Final
 
 CHUNK: Final = 1024 * 1024  # bytes
 CACHE: Final = "/var/cache/dfedge"  # of a service, in which its user may unpack
+NO_SPACE: Final = 28  # exit code: the disk is full
 TIMEOUT: Final = 110.0  # seconds; the operator's side waits 120 s
 
 
@@ -47,17 +50,25 @@ def receive(path: str, sha256: str, source: BinaryIO) -> None:
             ours = False
         if not ours:
             raise SystemExit(f"{beside}: somebody else writes it just now; try again in a minute")
-        file.truncate(0)
-        shutil.copyfileobj(source, file, CHUNK)
-        file.flush()
-        os.fchmod(file.fileno(), 0o755)
-        os.fsync(file.fileno())
-        file.seek(0)
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != sha256:
-            raise SystemExit(f"{path}: {file.tell():,} bytes arrived that are not those that were sent")
-        os.rename(beside, path)  # noqa: PTH104
+        try:
+            file.truncate(0)
+            _take(file, source, sha256, path)
+            os.rename(beside, path)  # noqa: PTH104
+        except BaseException:
+            os.unlink(beside)  # noqa: PTH108 - a disk that it filled is not to stay full
+            raise
     _sync(folder)
+
+
+def _take(file: io.BufferedRandom, source: BinaryIO, sha256: str, path: str) -> None:
+    shutil.copyfileobj(source, file, CHUNK)
+    file.flush()
+    os.fchmod(file.fileno(), 0o755)
+    os.fsync(file.fileno())
+    file.seek(0)
+    found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise SystemExit(f"{path}: {file.tell():,} bytes arrived that are not those that were sent")
 
 
 def join(pyz: str, source: BinaryIO) -> int:
@@ -124,7 +135,11 @@ def main(words: list[str], source: BinaryIO) -> int:
             case _:
                 raise SystemExit(f"{words}: not known here")
     except OSError as error:
-        raise SystemExit(f"{error.filename or words[1]}: {(error.strerror or str(error)).lower()}") from None
+        told = f"{error.filename or words[1]}: {(error.strerror or str(error)).lower()}"
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise SystemExit(told) from None
+        sys.stderr.write(told + "\n")
+        return NO_SPACE
     except subprocess.TimeoutExpired:
         raise SystemExit(f"{words[1]}: did not end in {TIMEOUT:.0f} s") from None
     return 0

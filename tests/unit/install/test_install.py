@@ -1,5 +1,7 @@
 """Installing: all that is missing and no more; what does not work never comes into the place of what does."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +93,24 @@ def test_a_file_cut_short_or_of_another_kind_is_refused(place: Place, judge: Any
         install(place, whole, PYTHON, judge, expected="0" * 64)
     assert linked(place.folder, guard.CURRENT) is None
     assert not list(place.folder.glob("*/*"))
+
+
+def test_a_full_disk_is_named_and_leaves_the_version_that_runs_alone(
+    place: Place, judge: Any, pyz: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(place, pyz("1.0"), PYTHON, judge)
+    before = sorted(place.root.rglob("*"))
+    newer = pyz("2.0")
+
+    def full(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            install(place, newer, PYTHON, judge)
+    assert caught.value.filename == str(place.folder)
+    assert sorted(place.root.rglob("*")) == before
 
 
 def test_a_program_of_that_name_which_is_not_ours_stays(place: Place, judge: Any, pyz: Any) -> None:

@@ -4,19 +4,21 @@ import io
 import json
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from fakehost import FakeHost, Network, Ran
 
-from dfedge.core.errors import Corrupt, NotFound, Refused
-from dfedge.jobs import bringup, issue
+from dfedge.core.errors import Corrupt, NoSpace, NotFound, Refused
+from dfedge.jobs import bringup, farend, issue
+from dfedge.jobs.board import Board
 from dfedge.jobs.deploy import deploy
 from dfedge.jobs.deployment import Order, Outcome, Step
 from dfedge.jobs.destination import Destination
 from dfedge.jobs.enroll import enroll, list_nodes
 from dfedge.jobs.init_fleet import init_fleet
 from dfedge.jobs.payload import Payload
+from dfedge.jobs.probe import Facts
 from dfedge.jobs.reach import Reach, recall, remember
 from dfedge.jobs.renew import carry, choose
 from dfedge.jobs.revoke import revoke
@@ -349,6 +351,42 @@ def test_what_is_not_our_file_is_never_copied(tmp_path: Path, data: bytes) -> No
         Payload.load(tmp_path / "file")
     with pytest.raises(NotFound, match="does not exist"):
         Payload.load(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("code", "out", "hint"),
+    [
+        (farend.NO_SPACE, "", "ssh pi@gw-1 sudo df -h"),
+        (1, json.dumps({"error": "/usr/local/lib/dfedge: no space left on device", "code": "no_space"}), ""),
+    ],
+)
+async def test_a_full_disk_over_there_is_told_as_one(code: int, out: str, hint: str) -> None:
+    said = "/usr/local/lib/dfedge: no space left on device"
+
+    class Full:
+        async def run(self, command: str, data: bytes = b"", timeout: float = 0) -> Ran:
+            return Ran(code, out.encode(), said.encode())
+
+    board = Board(cast("Any", Full()), Destination.parse("pi@gw-1"), "sudo")
+    board._facts = Facts(0, "root", "/root", "gw-1", "x86_64", (3, 11, 2))
+    step = board.dfedge("service", "install") if code == 1 else board.put(Payload.of(a_file(), "dfedge.pyz"))
+    with pytest.raises(NoSpace, match=said) as caught:
+        await step
+    assert caught.value.hint == hint
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_file_that_was_altered_is_told_here_before_any_host_gets_it(tmp_path: Path, compression: int) -> None:
+    path = tmp_path / "dfedge.pyz"
+    body = bytes(range(256)) * 40
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("__main__.py", body)
+    data = bytearray(path.read_bytes())
+    Payload.of(bytes(data), "dfedge.pyz")
+    data[60] ^= 1
+    with pytest.raises(Corrupt, match=r"dfedge.pyz: is damaged: ") as caught:
+        Payload.of(bytes(data), "dfedge.pyz")
+    assert "--file" in caught.value.hint
 
 
 @pytest.mark.parametrize(

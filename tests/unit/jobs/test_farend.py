@@ -1,10 +1,12 @@
 """The part of a deployment that runs on the node: at no moment is there half a file, and no enrolment stays behind."""
 
+import errno
 import fcntl
 import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,6 +35,24 @@ def test_a_file_arrives_whole_or_not_at_all(tmp_path: Path) -> None:
     assert path.read_bytes() == b"three"
     assert path.stat().st_mode & 0o777 == 0o755
     assert sorted(path.parent.iterdir()) == [path]
+
+
+def test_a_disk_that_a_copy_filled_is_as_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "deployed.pyz"
+    assert receive(path, b"one", sha256(b"one")) == 0
+
+    def full(_source: object, file: io.BufferedRandom, _chunk: int) -> None:
+        file.write(b"tw")
+        file.flush()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    assert receive(path, b"two", sha256(b"two")) == farend.NO_SPACE
+    assert capsys.readouterr().err == f"{path}: no space left on device\n"
+    assert path.read_bytes() == b"one"
+    assert sorted(tmp_path.iterdir()) == [path]
 
 
 def test_a_second_operator_waits_his_turn(tmp_path: Path) -> None:
