@@ -5,6 +5,7 @@ import stat
 from contextlib import suppress
 from errno import EDQUOT, ENOSPC
 from pathlib import Path
+from pwd import getpwuid
 from secrets import token_hex
 from typing import Final
 
@@ -78,11 +79,20 @@ def check_folder(path: Path) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise Refused(f"{path}: not a folder" + (" but a link" if stat.S_ISLNK(status.st_mode) else ""))
     if status.st_uid != os.geteuid():
-        raise Refused(
-            f"{path}: belongs to uid {status.st_uid}, we are uid {os.geteuid()}", f"chown {os.geteuid()} {path}"
-        )
+        raise Refused(f"{path}: belongs to uid {status.st_uid}, we are uid {os.geteuid()}", _as_its_user(status.st_uid))
     if status.st_mode & 0o022:
         raise Refused(f"{path}: mode {stat.S_IMODE(status.st_mode):04o}, others may write in it", f"chmod go-w {path}")
+
+
+def _as_its_user(uid: int) -> str:
+    """What to do, which is never to take the folder from its user: the service would not start again."""
+    try:
+        user = getpwuid(uid).pw_name
+    except KeyError:
+        user = f"#{uid}"
+    if os.geteuid() == 0:
+        return f"dfedge service status, and start its agent; or: runuser -u {user} -- dfedge …"
+    return f"sudo -u {user} dfedge …"
 
 
 def sync_folder(path: Path) -> None:
