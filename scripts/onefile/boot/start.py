@@ -56,12 +56,14 @@ def _prepare(file: str, build: "Build") -> None:
     """Put what dfedge needs on sys.path: unpacked, or in memory. Raises Unfit."""
     from pathlib import Path
 
-    from onefile.boot import archive, machine, place
+    from onefile.boot import machine, place
     from onefile.boot.build import MUSL
 
     native = machine.choose(build, machine.Machine.here())
 
     def read() -> dict[str, bytes]:
+        from onefile.boot import archive  # tar, zip and xz: a start finds all unpacked, but for the first
+
         return archive.contents(Path(file), build, native)
 
     places = place.bases(os.environ, os.geteuid())
