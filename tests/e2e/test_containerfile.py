@@ -19,7 +19,7 @@ from dfedge.jobs.enroll import enroll
 ROOT: Final = Path(__file__).parents[2]
 BASE: Final = "debian:bookworm-slim"  # made here: what it stands for can't be fetched everywhere
 LIMITS: Final = ("--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096")  # podman's own may be over ours
-pytestmark = [pytest.mark.long, pytest.mark.netns, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.netns, pytest.mark.timeout(1200)]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from sshd import Operator
 
 ROOT: Final = Path(__file__).parents[2]
 REF: Final = "gateway-os:1"
-pytestmark = [pytest.mark.long, pytest.mark.netns, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.netns, pytest.mark.timeout(1200)]
 
 
 @dataclass

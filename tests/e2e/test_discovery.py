@@ -14,7 +14,11 @@ NODE = Path(__file__).with_name("mdns_node.py")
 FLEET, STRANGERS = "fleet2abcdefghij", "other3abcdefghij"
 WITHIN_S = 5.0  # what users are promised from start to all peers known
 
-pytestmark = [pytest.mark.netns, pytest.mark.skipif(bool(available()), reason=available() or "-")]
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.netns,
+    pytest.mark.skipif(bool(available()), reason=available() or "-"),
+]
 
 
 def node_id(number: int) -> str:

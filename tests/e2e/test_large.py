@@ -13,7 +13,7 @@ REAL = 64  # pieces that are not zeros
 MEMORY = 96 * MIB  # what an agent may take at most
 MANIFEST = 16 * MIB
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.alone, pytest.mark.long]
 
 
 def disk(path: Path, nbytes: int) -> Path:

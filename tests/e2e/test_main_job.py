@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from fleet import Board, Fleet, fleet_of, until
 
+pytestmark = pytest.mark.alone
+
 MIB = 1024 * 1024
 
 

@@ -16,7 +16,7 @@ import pytest
 from container import Container
 
 REPOSITORY: Final = Path(__file__).parents[2]
-pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.timeout(1200)]
 
 
 class Host(Container):

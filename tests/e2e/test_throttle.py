@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fleet import Board, Fleet, until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 MIB = 1024 * 1024
 
 

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from fleet import Board, Fleet, until
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.netns]
+pytestmark = [pytest.mark.alone, pytest.mark.netns, pytest.mark.timeout(180)]
 MIB = 1024 * 1024
 PRESSURE = Path("/proc/pressure/io")  # some kernels tell none
 QUIET = "some avg10={0:.2f} avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"

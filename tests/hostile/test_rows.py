@@ -8,7 +8,7 @@ from faults import fakes, malformed, memory, network, revoked, storm
 from faults.row import Measure
 from soak import __main__ as soak
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.alone, pytest.mark.long, pytest.mark.timeout(3600)]
 
 ANYWHERE: dict[str, Measure] = {"malformed": malformed.measure, "storm": storm.measure, "revoked": revoked.measure}
 IN_A_LAN: dict[str, Measure] = {
