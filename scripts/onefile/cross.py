@@ -14,13 +14,13 @@ from onefile.target import Target
 
 ARCHITECTURE: Final = "armhf"
 HEADERS: Final = Path("/usr/arm-linux-gnueabihf/include/stdlib.h")  # the C library's
-SUITES: Final = ("bookworm", "trixie", "forky")
 PACKAGES: Final = (
     "libpython3.11-dev/bookworm",
     "libpython3.13-dev/trixie",
     "libpython3.14-dev/forky",
     "libffi-dev/bookworm",
 )
+SUITES: Final = tuple(dict.fromkeys(package.partition("/")[2] for package in PACKAGES))
 KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SOURCES: Final = (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list"))
 

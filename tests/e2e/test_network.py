@@ -11,7 +11,7 @@ import lab
 import pytest
 from fleet import Board, Fleet, until
 
-pytestmark = [pytest.mark.alone, pytest.mark.netns, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(180)]
 MIB = 1024 * 1024
 
 

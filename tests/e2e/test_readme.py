@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 from lab import Lan
 
-pytestmark = [pytest.mark.alone, pytest.mark.netns]
+pytestmark = pytest.mark.netns
 
 README: Final = Path(__file__).parents[2] / "README.md"
 BOARDS: Final = ("board-1", "board-2", "board-3")
