@@ -2,9 +2,11 @@
 
 import base64
 import hashlib
+import io
 import json
 import shlex
 import tempfile
+import zipfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -169,3 +171,12 @@ class Network:
             yield host
         finally:
             self.now -= 1
+
+
+def a_file(*names: str) -> bytes:
+    """A file that Python runs, with these names in it."""
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        for name in ("__main__.py", *names):
+            archive.writestr(zipfile.ZipInfo(name), "")
+    return held.getvalue()

@@ -1,13 +1,11 @@
 """What an operator sees when hosts are made nodes: what is done, what is left as it is, and what stands against it."""
 
-import io
 import json
-import zipfile
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from fakehost import FakeHost, Network, Ran
+from fakehost import FakeHost, Network, Ran, a_file
 
 from dfedge.core.errors import Corrupt, NoSpace, NotFound, Refused
 from dfedge.jobs import bringup, farend, issue
@@ -36,14 +34,6 @@ def fleet(tmp_path: Path) -> Path:
 @pytest.fixture
 def host(tmp_path: Path) -> FakeHost:
     return FakeHost(tmp_path / "host")
-
-
-def a_file(*names: str) -> bytes:
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w") as archive:
-        for name in ("__main__.py", *names):
-            archive.writestr(zipfile.ZipInfo(name), "")
-    return held.getvalue()
 
 
 async def not_here(node: str) -> bool | None:
@@ -344,15 +334,6 @@ def test_where_a_node_is_reached_is_remembered(fleet: Path, tmp_path: Path) -> N
             recall(fleet, "gw-1")
 
 
-@pytest.mark.parametrize("data", [b"", b"#!/bin/sh\n", a_file()[:-10]])
-def test_what_is_not_our_file_is_never_copied(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / "file").write_bytes(data)
-    with pytest.raises(Corrupt, match=r"is no dfedge.pyz"):
-        Payload.load(tmp_path / "file")
-    with pytest.raises(NotFound, match="does not exist"):
-        Payload.load(tmp_path / "none")
-
-
 @pytest.mark.parametrize(
     ("code", "out", "hint"),
     [
@@ -373,20 +354,6 @@ async def test_a_full_disk_over_there_is_told_as_one(code: int, out: str, hint: 
     with pytest.raises(NoSpace, match=said) as caught:
         await step
     assert caught.value.hint == hint
-
-
-@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_file_that_was_altered_is_told_here_before_any_host_gets_it(tmp_path: Path, compression: int) -> None:
-    path = tmp_path / "dfedge.pyz"
-    body = bytes(range(256)) * 40
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        archive.writestr("__main__.py", body)
-    data = bytearray(path.read_bytes())
-    Payload.of(bytes(data), "dfedge.pyz")
-    data[60] ^= 1
-    with pytest.raises(Corrupt, match=r"dfedge.pyz: is damaged: ") as caught:
-        Payload.of(bytes(data), "dfedge.pyz")
-    assert "--file" in caught.value.hint
 
 
 @pytest.mark.parametrize(
