@@ -157,8 +157,7 @@ class PartialImage(HeldImage):
         content = self._content
         if piece in content.holds:
             return Outcome.DUPLICATE
-        if self.stopped:
-            raise NoSpace(self.stopped, hint="dfedge gc --dry-run")
+        self._check_room()
         body = content.body(content.where(piece))
         if body.whole and content.rotten:  # it is about to leave the blobs
             await self.spoil(())
@@ -177,14 +176,17 @@ class PartialImage(HeldImage):
 
         It is read in the thread that proves and writes it, which may wait for another disk. Raises as `put` does.
         """
-        if self.stopped:
-            raise NoSpace(self.stopped, hint="dfedge gc --dry-run")
+        self._check_room()
         found = await to_thread.run_sync(self._read_and_put, read)
         if found is None:
             return None
         piece, data, put = found
         outcome = await self._count_piece(put) if put is not None else await self.put(piece, [data])
         return piece, len(data), outcome
+
+    def _check_room(self) -> None:
+        if self.stopped:
+            raise NoSpace(self.stopped, hint="dfedge gc --dry-run")
 
     def _read_and_put(self, read: ReadPiece) -> tuple[int, Bytes, _Put | None] | None:
         """The last is none where `put` has to look at it: its file is whole, or the disk failed."""

@@ -14,7 +14,7 @@ AHEAD: Final = 2 * 1024 * 1024  # bytes of pieces kept in memory until their tur
 class Prefix:
     """The hash of a file's first pieces. Workers may use it at the same time: one hashes, the others leave theirs."""
 
-    __slots__ = ("_ahead", "_ahead_bytes", "_hash", "_lock", "_turn", "nbytes", "pieces")
+    __slots__ = ("_ahead", "_hash", "_lock", "_turn", "nbytes", "pieces")
 
     def __init__(self) -> None:
         self._turn = Lock()  # whose it is to hash
@@ -28,7 +28,6 @@ class Prefix:
             self.nbytes = 0
             self.pieces = 0  # how many that is
             self._ahead: dict[int, Sequence[Bytes]] = {}
-            self._ahead_bytes = 0
 
     def extend(self, piece: int, blocks: Sequence[Bytes], read: Callable[[int], Sequence[Bytes] | None]) -> None:
         """Hash a proven piece if it continues the beginning, and a few after it that came earlier.
@@ -53,29 +52,27 @@ class Prefix:
             self._turn.release()
 
     def _leave(self, piece: int, blocks: Sequence[Bytes]) -> None:
-        length = sum(map(len, blocks))
         with self._lock:
             for past in [each for each in self._ahead if each < self.pieces]:  # it came twice, and was read meanwhile
-                self._ahead_bytes -= sum(map(len, self._ahead.pop(past)))
+                del self._ahead[past]
             near = self.pieces <= piece <= self.pieces + 1 + CATCH_UP
-            if near and self._ahead_bytes + length <= AHEAD and piece not in self._ahead:
-                self._ahead[piece] = blocks
-                self._ahead_bytes += length
+            if near and sum(map(_length, self._ahead.values()), _length(blocks)) <= AHEAD:
+                self._ahead.setdefault(piece, blocks)
 
     def _take(self, piece: int) -> Sequence[Bytes] | None:
         with self._lock:
-            found = self._ahead.pop(piece, None)
-            if found is not None:
-                self._ahead_bytes -= sum(map(len, found))
-        return found
+            return self._ahead.pop(piece, None)
 
     def digest(self, rest: Callable[[int], Iterable[Bytes]]) -> bytes:
         """Of the whole file, whose `rest` from an offset on is read now. Waits for whoever is hashing."""
         with self._turn:
             with self._lock:
                 self._ahead.clear()
-                self._ahead_bytes = 0
             for chunk in rest(self.nbytes):
                 self._hash.update(chunk)
                 self.nbytes += len(chunk)
             return self._hash.digest()
+
+
+def _length(blocks: Sequence[Bytes]) -> int:
+    return sum(map(len, blocks))
